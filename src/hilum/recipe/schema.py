@@ -1,0 +1,207 @@
+"""What one run needs, as records: every key with its default, its unit and its meaning.
+
+The sections are those of the recipe file (TOML); `hilum.recipe.load` reads one and names the nearest key when a
+key is unknown.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class Section(BaseModel):
+    """A frozen part of a recipe; unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Data(Section):
+    """Which films, and which class each label becomes."""
+
+    source: list[str] = Field([], description="READER:PATH or a bare path; several are merged")
+    task: str = Field("labels", description="covid-3, covid-4, covid-binary, covid-vs-normal, labels, or 'own' with [task]")
+    where: str = Field("", description='filter over the manifest\'s columns, as in: view == "PA"')
+    per_class: int | None = Field(None, ge=2, description="draw at most this many films of each class")
+    drop: list[str] = Field([], description="labels to leave out, as 'todo'")
+
+
+class Task(Section):
+    """A task of the user's own: its classes in order, and what becomes of each label."""
+
+    classes: list[str] = Field([], description="class names in order; empty: in the order of [task.labels]")
+    labels: dict[str, str] = Field({}, description="label -> class; a label stands for its subtypes too (pneumonia/viral)")
+
+
+class Split(Section):
+    """Which films are for training, validation and test."""
+
+    scheme: Literal["auto", "published", "patient", "random"] = Field(
+        "auto", description="auto: published where there is one, else patient; random: by film, as some papers did (leaks)"
+    )
+    validation: Share = Field(0.1, description="share of the patients; of the train part where the test part is published")
+    test: Share = Field(0.2, description="share of the patients; unused where the test part is published")
+    folds: int | None = Field(None, ge=2, description="number of folds; the test part is then one of them")
+    fold: int | None = Field(None, ge=0, description="which fold is the test part")
+    leaks: Literal["refuse", "drop", "allow"] = Field(
+        "refuse",
+        description="a patient or duplicate in two parts: refuse; drop it from train and validation; "
+        "allow (every output then says so)",
+    )
+    keep: str = Field("", description="run folder or manifest of an earlier split whose parts are kept as data grows")
+    seed: int = Field(0, ge=0)
+
+
+class Prepare(Section):
+    """How a film becomes the square grey picture that the network sees. Stored with the weights."""
+
+    side_px: int = Field(224, ge=16, le=2048, description="side of the square, in pixels")
+    keep_aspect: bool = Field(False, description="keep the aspect and pad with black; else stretch to the square")
+    centre_crop: float = Field(1.0, gt=0.0, le=1.0, description="share of each side kept, around the centre")
+    equalise: Literal["none", "histogram", "clahe"] = "none"
+    lungs: Literal["none", "crop", "mask"] = "none"
+
+
+class Augment(Section):
+    """Random changes to the films of a training batch; each amount is the largest drawn, 0 is off."""
+
+    rotation_deg: float = Field(0.0, ge=0.0, le=180.0)
+    shift: Share = Field(0.0, description="share of the side, both ways")
+    zoom: float = Field(0.0, ge=0.0, lt=1.0, description="0.15 draws from 85 to 115 %")
+    shear: float = Field(0.0, ge=0.0, le=1.0, description="tangent of the shear angle")
+    flip_horizontal: bool = False
+    flip_vertical: bool = False
+    blur: Share = Field(0.0, description="probability of a 3 x 3 Gaussian blur")
+    channel_shift: float = Field(0.0, ge=0.0, le=255.0, description="grey levels of 255 added or taken")
+    brightness: Share = Field(0.0, description="0.1 multiplies by 0.9 to 1.1")
+    contrast: Share = Field(0.0, description="0.1 stretches around the mean by 0.9 to 1.1")
+    resized_crop: Share = Field(0.0, description="0.2 draws a crop of 80 to 100 % of the area and resizes it")
+    erase: Share = Field(0.0, description="probability of a rectangle of noise over 2 to 20 % of the film")
+    mixup: float = Field(0.0, ge=0.0, description="alpha of the Beta distribution; 0 is off")
+    fill: Literal["constant", "nearest", "reflect"] = Field("constant", description="what stands outside the film")
+
+
+class Head(Section):
+    """The dense layers on top of the backbone's pooled features."""
+
+    layers: int = Field(0, ge=0, le=4)
+    units: int = Field(128, ge=1, le=8192)
+    activation: Literal["relu", "elu", "selu", "tanh", "sigmoid", "gelu", "silu", "leaky_relu", "linear"] = "relu"
+    batch_norm: bool = False
+    dropout: float = Field(0.0, ge=0.0, lt=1.0)
+
+
+class Model(Section):
+    """The network."""
+
+    backbone: str = Field("mobilenetv2_100", description="a name of `hilum weights list`, or any timm name")
+    weights: str = Field("pretrained", description="pretrained, none, or a safetensors FILE")
+    pooling: Literal["avg", "max", "avgmax", "flatten"] = "avg"
+    dropout: float = Field(0.0, ge=0.0, lt=1.0, description="before the last layer")
+    head: Head = Head()
+
+
+class Balance(Section):
+    """What is done about classes of unequal size, in training only."""
+
+    how: Literal["none", "weights", "under", "over", "share"] = "none"
+    share: dict[str, Share] = Field({}, description="class -> share of each batch, for how = 'share'")
+    by_source: bool = Field(False, description="balance the sources within each class too")
+
+
+class Stage(Section):
+    """One stage of training."""
+
+    unfreeze: Literal["none", "all"] | int = Field("all", description="of the backbone: none, all, or its last N layers")
+    epochs: int = Field(5, ge=1)
+    optimiser: Literal["sgd", "rmsprop", "adagrad", "adadelta", "adam", "amsgrad", "adamax", "nadam", "adamw"] = "adamw"
+    learning_rate: float = Field(1e-3, gt=0.0)
+    momentum: float = Field(0.9, ge=0.0, lt=1.0, description="sgd and rmsprop only")
+    weight_decay: float = Field(0.0, ge=0.0)
+    schedule: Literal["constant", "one_cycle", "cosine", "step", "exponential", "inverse_time", "plateau"] = "constant"
+    decay: float = Field(0.1, ge=0.0, description="step, exponential, plateau: factor; inverse_time: per step")
+    decay_epochs: int = Field(10, ge=1, description="step: epochs between falls; plateau: epochs without gain")
+    lowest_learning_rate: float = Field(0.0, ge=0.0)
+    batch_size: int = Field(32, ge=1)
+    patience: int | None = Field(None, ge=1, description="epochs without a better `monitor` before the stage ends")
+    monitor: Literal["loss", "accuracy", "balanced_accuracy", "macro_f1", "macro_auroc"] = Field(
+        "loss", description="on the validation part; the best epoch's weights are kept"
+    )
+    label_smoothing: float = Field(0.0, ge=0.0, lt=1.0)
+    ema: float = Field(0.0, ge=0.0, lt=1.0, description="decay per step of the averaged weights that are kept; 0 is off")
+
+
+class Training(Section):
+    """How the training runs, whatever is trained."""
+
+    seed: int = Field(0, ge=0)
+    precision: Literal["auto", "32", "bf16"] = Field("auto", description="auto: bf16 where the machine computes in it")
+    device: Literal["auto", "cpu", "gpu"] = "auto"
+    workers: int | None = Field(None, ge=1, description="processes that decode films; empty: one per core")
+
+
+class Evaluate(Section):
+    """How the figures are made."""
+
+    interval: float = Field(0.95, gt=0.5, lt=1.0)
+    bootstrap: int = Field(1000, ge=100, description="resamples, by patient where patients are known")
+    prevalence: dict[str, Share] = Field({}, description="class -> share in the population meant; empty: of the part")
+    wished_sensitivity: Share = Field(0.95, description="operating points are chosen for it on validation")
+    calibrate: bool = Field(True, description="fit one temperature on validation")
+
+
+class Explain(Section):
+    """Which maps the report shows."""
+
+    methods: list[str] = []
+    part: Literal["train", "validation", "test"] = "test"
+
+
+class Audit(Section):
+    """Limits of the audit's checks that differ from its table."""
+
+    limits: dict[str, float] = {}
+
+
+class About(Section):
+    """What a recipe is, for those who read it."""
+
+    title: str = ""
+    summary: str = ""
+    citation: str = ""
+    published: dict[str, float] = Field({}, description="figures that the authors report")
+
+
+class Recipe(Section):
+    """Everything one run needs."""
+
+    about: About = About()
+    data: Data = Data()
+    task: Task = Task()
+    split: Split = Split()
+    prepare: Prepare = Prepare()
+    augment: Augment = Augment()
+    model: Model = Model()
+    balance: Balance = Balance()
+    stage: list[Stage] = Field(default_factory=lambda: [Stage()], min_length=1)
+    training: Training = Training()
+    evaluate: Evaluate = Evaluate()
+    explain: Explain = Explain()
+    audit: Audit = Audit()
+
+    @model_validator(mode="after")
+    def _sections_agree(self) -> Recipe:
+        if (self.split.fold is None) != (self.split.folds is None):
+            raise ValueError("split.folds and split.fold belong together: give both, or neither")
+        if self.split.folds is not None and self.split.fold is not None and self.split.fold >= self.split.folds:
+            raise ValueError(f"split.fold {self.split.fold} is not below split.folds {self.split.folds}")
+        if self.balance.how == "share" and not self.balance.share:
+            raise ValueError("balance.how = 'share' needs [balance.share], as in: share = { covid-19 = 0.3 }")
+        if sum(self.balance.share.values()) > 1.0:
+            raise ValueError("the shares of [balance.share] add up to more than 1")
+        if self.data.task == "own" and not self.task.labels:
+            raise ValueError("data.task = 'own' needs [task.labels], as in: bacterial = 'pneumonia'")
+        return self

@@ -51,10 +51,10 @@ class WeightsError(HilumError):
     """Weights are absent, broken, or belong to another network."""
 
 
-class MissingExtra(HilumError):
+class MissingExtraError(HilumError):
     """A part of hilum that is an optional install was asked for.
 
-    >>> print(MissingExtra("train"))
+    >>> print(MissingExtraError("train"))
     this needs the extra 'train'. Install it with: pip install 'hilum[train]'
     """
 
@@ -66,4 +66,4 @@ class MissingExtra(HilumError):
         )
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (MissingExtra, (self.what.split("'")[1],))
+        return (MissingExtraError, (self.what.split("'")[1],))

@@ -23,7 +23,9 @@ class Data(Section):
     """Which films, and which class each label becomes."""
 
     source: list[str] = Field([], description="READER:PATH or a bare path; several are merged")
-    task: str = Field("labels", description="covid-3, covid-4, covid-binary, covid-vs-normal, labels, or 'own' with [task]")
+    task: str = Field(
+        "labels", description="covid-3, covid-4, covid-binary, covid-vs-normal, labels, or 'own' with [task]"
+    )
     where: str = Field("", description='filter over the manifest\'s columns, as in: view == "PA"')
     per_class: int | None = Field(None, ge=2, description="draw at most this many films of each class")
     drop: list[str] = Field([], description="labels to leave out, as 'todo'")
@@ -33,16 +35,21 @@ class Task(Section):
     """A task of the user's own: its classes in order, and what becomes of each label."""
 
     classes: list[str] = Field([], description="class names in order; empty: in the order of [task.labels]")
-    labels: dict[str, str] = Field({}, description="label -> class; a label stands for its subtypes too (pneumonia/viral)")
+    labels: dict[str, str] = Field(
+        {}, description="label -> class; a label stands for its subtypes too (pneumonia/viral)"
+    )
 
 
 class Split(Section):
     """Which films are for training, validation and test."""
 
     scheme: Literal["auto", "published", "patient", "random"] = Field(
-        "auto", description="auto: published where there is one, else patient; random: by film, as some papers did (leaks)"
+        "auto",
+        description="auto: published where there is one, else patient; random: by film, as some papers did (leaks)",
     )
-    validation: Share = Field(0.1, description="share of the patients; of the train part where the test part is published")
+    validation: Share = Field(
+        0.1, description="share of the patients; of the train part where the test part is published"
+    )
     test: Share = Field(0.2, description="share of the patients; unused where the test part is published")
     folds: int | None = Field(None, ge=2, description="number of folds; the test part is then one of them")
     fold: int | None = Field(None, ge=0, description="which fold is the test part")
@@ -115,7 +122,9 @@ class Balance(Section):
 class Stage(Section):
     """One stage of training."""
 
-    unfreeze: Literal["none", "all"] | int = Field("all", description="of the backbone: none, all, or its last N layers")
+    unfreeze: Literal["none", "all"] | int = Field(
+        "all", description="of the backbone: none, all, or its last N layers"
+    )
     epochs: int = Field(5, ge=1)
     optimiser: Literal["sgd", "rmsprop", "adagrad", "adadelta", "adam", "amsgrad", "adamax", "nadam", "adamw"] = "adamw"
     learning_rate: float = Field(1e-3, gt=0.0)
@@ -131,7 +140,9 @@ class Stage(Section):
         "loss", description="on the validation part; the best epoch's weights are kept"
     )
     label_smoothing: float = Field(0.0, ge=0.0, lt=1.0)
-    ema: float = Field(0.0, ge=0.0, lt=1.0, description="decay per step of the averaged weights that are kept; 0 is off")
+    ema: float = Field(
+        0.0, ge=0.0, lt=1.0, description="decay per step of the averaged weights that are kept; 0 is off"
+    )
 
 
 class Training(Section):

@@ -1,0 +1,38 @@
+"""Logits of films. Every figure, map and answer comes from here: float32, network in evaluation mode."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from hilum.model.classifier import Classifier
+
+
+def logits(classifier: Classifier, batches: Iterable[NDArray[np.uint8]]) -> NDArray[np.float32]:
+    """Logits (N, K) of prepared films that come as batches of uint8 (n, side, side).
+
+    Training may compute in bfloat16; what is reported does not, so that it is the same on every machine and for
+    every batch size, to rounding.
+    """
+    device = next(classifier.parameters()).device
+    classifier.eval()
+    found = [np.zeros((0, classifier.output_width), dtype=np.float32)]
+    with torch.inference_mode():
+        for batch in batches:
+            films = torch.from_numpy(np.ascontiguousarray(batch))[:, None].to(device)
+            found.append(classifier(films.float() / 255.0).float().cpu().numpy())
+    return np.concatenate(found)
+
+
+def softmax(z: NDArray[np.floating], temperature: float = 1.0) -> NDArray[np.float64]:
+    """Probabilities (N, K) of logits (N, K) divided by the temperature.
+
+    >>> softmax(np.array([[0.0, 0.0]]))
+    array([[0.5, 0.5]])
+    """
+    scaled = z.astype(np.float64) / temperature
+    raised = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+    return raised / raised.sum(axis=1, keepdims=True)

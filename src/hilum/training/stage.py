@@ -1,0 +1,347 @@
+"""One stage of training, through Lightning: its loop, precision, devices and checkpoints are the library's."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import signal
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from hilum.errors import HilumError
+from hilum.evaluation import metrics
+from hilum.evaluation.run_folder import HISTORY_COLUMNS
+from hilum.image.cache import PreparedCache
+from hilum.model.classifier import Classifier, set_unfrozen
+from hilum.progress import Progress
+from hilum.recipe.schema import Augment, Balance, Stage
+from hilum.training import balance as balancing
+from hilum.training.augment import augment, mix
+from hilum.training.schedule import best_epoch, has_stopped, higher_is_better, learning_rate
+
+VALIDATION_BATCH = 128
+
+
+@dataclass(frozen=True)
+class Films:
+    """Films of one part, in memory's reach: where they lie in the cache, their classes and their sources."""
+
+    cache: PreparedCache
+    rows: NDArray[np.int64]
+    y: NDArray[np.int64]
+    sources: NDArray[np.object_]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+@dataclass(frozen=True)
+class StageJob:
+    """Everything one stage needs besides the network."""
+
+    number: int
+    stage: Stage
+    classes: tuple[str, ...]
+    train: Films
+    validation: Films
+    augment: Augment
+    balance: Balance
+    seed: int
+    precision: str
+    accelerator: str
+    folder: Path
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return balancing.batches_per_epoch(
+            self.train.y, self.train.sources, self.classes, self.balance, self.stage.batch_size
+        )
+
+    def generator(self, epoch: int, step: int = 0) -> torch.Generator:
+        """Randomness that depends on nothing but where in the training we are."""
+        words = np.random.SeedSequence([self.seed, self.number, epoch, step]).generate_state(2, np.uint32)
+        return torch.Generator().manual_seed(int(words[0]) << 31 | int(words[1]) >> 1)
+
+
+def train_stage(classifier: Classifier, job: StageJob, progress: Progress) -> pd.DataFrame:
+    """Train the classifier in place to the stage's best weights; the value is the stage's history.
+
+    A stage that was killed goes on after its last whole epoch, and ends with the weights that it would have had.
+    Raises HilumError when the loss is no number any more, KeyboardInterrupt when the user stopped it.
+    """
+    module = _StageModule(classifier, job)
+    last = job.folder / "last.ckpt"
+    if last.is_file():
+        module.load_history(torch.load(last, map_location="cpu", weights_only=True)["history"])
+    if not module.is_finished():
+        _fit(module, job, last if last.is_file() else None, progress)
+    best = torch.load(job.folder / "best.ckpt", map_location="cpu", weights_only=True)
+    module.load_state_dict(best["state_dict"])
+    classifier.load_state_dict(module.judged.state_dict())
+    return module.history
+
+
+def _fit(module: _StageModule, job: StageJob, checkpoint: Path | None, progress: Progress) -> None:
+    monitor = job.stage.monitor
+    keep: dict[str, Any] = {"dirpath": job.folder, "enable_version_counter": False, "save_on_train_epoch_end": True}
+    mode = "max" if higher_is_better(monitor) else "min"
+    callbacks: list[Callback] = [
+        ModelCheckpoint(filename="best", monitor=monitor, mode=mode, save_weights_only=True, **keep),
+        ModelCheckpoint(filename="last", monitor=None, save_top_k=1, **keep),
+    ]
+    handler = signal.getsignal(signal.SIGINT)
+    what = f"stage {job.number}: {job.stage.epochs} epochs"
+    with _quiet_lightning(), progress.task(what, job.stage.epochs * job.steps_per_epoch) as advance:
+        trainer = L.Trainer(
+            accelerator=job.accelerator,
+            devices=1,
+            precision=job.precision,  # type: ignore[arg-type]
+            max_epochs=job.stage.epochs,
+            callbacks=[*callbacks, _Advance(advance, len(module.history) * job.steps_per_epoch)],
+            logger=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+            deterministic="warn" if job.accelerator != "cpu" else False,
+        )
+        try:
+            trainer.fit(
+                module,
+                DataLoader(_Batches(job.train), sampler=_EpochOrder(job), batch_size=None),
+                DataLoader(_Batches(job.validation), sampler=_InOrder(len(job.validation)), batch_size=None),
+                ckpt_path=checkpoint,
+                weights_only=True if checkpoint else None,
+            )
+        except SystemExit:  # Lightning's answer to Ctrl-C
+            raise KeyboardInterrupt from None
+        finally:
+            signal.signal(signal.SIGINT, handler)  # which Lightning leaves ignored
+
+
+class _StageModule(L.LightningModule):
+    def __init__(self, classifier: Classifier, job: StageJob) -> None:
+        super().__init__()
+        self.classifier, self.job = classifier, job
+        self.history = pd.DataFrame(columns=list(HISTORY_COLUMNS))
+        set_unfrozen(classifier, job.stage.unfreeze)
+        self.averaged = (
+            AveragedModel(classifier, multi_avg_fn=get_ema_multi_avg_fn(job.stage.ema), use_buffers=True)
+            if job.stage.ema
+            else None
+        )
+        weights = None
+        if job.balance.how == "weights":
+            weights = torch.tensor(balancing.class_weights(job.train.y, len(job.classes)), dtype=torch.float32)
+        self.register_buffer("class_weights", weights, persistent=False)
+        self._losses: list[Tensor] = []
+        self._judged: list[tuple[Tensor, Tensor]] = []
+        self._started = 0.0
+
+    @property
+    def judged(self) -> nn.Module:
+        """The network whose validation counts and whose weights are kept."""
+        return self.averaged.module if self.averaged is not None else self.classifier
+
+    @property
+    def monitored(self) -> list[float]:
+        return [float(value) for value in self.history[f"validation_{self.job.stage.monitor}"]]
+
+    def is_finished(self) -> bool:
+        stage = self.job.stage
+        stopped = has_stopped(self.monitored, stage.patience, higher=higher_is_better(stage.monitor))
+        return stopped or len(self.history) >= stage.epochs
+
+    def load_history(self, text: str) -> None:
+        self.history = pd.DataFrame(json.loads(text), columns=list(HISTORY_COLUMNS))
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["history"] = json.dumps(self.history.to_dict("records"))
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return make_optimiser(self.classifier, self.job.stage)
+
+    def on_train_epoch_start(self) -> None:
+        set_unfrozen(self.classifier, self.job.stage.unfreeze)  # Lightning has put every layer into training mode
+        torch.manual_seed(self.job.generator(self.current_epoch).initial_seed())  # dropout
+        self._started = time.monotonic()
+        self._losses = []
+
+    def training_step(self, batch: tuple[Tensor, Tensor], step: int) -> Tensor:
+        job, stage = self.job, self.job.stage
+        films, y = batch
+        generator = job.generator(self.current_epoch, step + 1)
+        self._set_learning_rate(step)
+        films = augment(films.float() / 255.0, job.augment, generator)
+        targets = F.one_hot(y, len(job.classes)).float()
+        if job.augment.mixup:
+            films, targets = mix(films, targets, job.augment.mixup, generator)
+        z = self.classifier(films).float()
+        loss = F.cross_entropy(z, targets, weight=self.class_weights, label_smoothing=stage.label_smoothing)
+        self._losses.append(loss.detach())
+        return loss
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        if self.averaged is not None:
+            self.averaged.update_parameters(self.classifier)
+
+    def on_validation_epoch_start(self) -> None:
+        self._judged = []
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], _: int) -> None:
+        films, y = batch
+        self._judged.append((self.judged(films.float() / 255.0).float(), y))
+
+    def on_train_epoch_end(self) -> None:
+        z = torch.cat([logits for logits, _ in self._judged]).double()
+        y = torch.cat([classes for _, classes in self._judged])
+        row = {
+            "stage": self.job.number,
+            "epoch": self.current_epoch + 1,
+            "train_loss": float(torch.stack(self._losses).mean()),
+            "validation_loss": float(F.cross_entropy(z, y)),
+            **_judge(y.cpu().numpy(), z.softmax(1).cpu().numpy()),
+            "learning_rate": float(self.trainer.optimizers[0].param_groups[0]["lr"]),
+            "seconds": round(time.monotonic() - self._started, 3),
+        }
+        if not math.isfinite(row["train_loss"]):
+            raise HilumError(
+                "the training loss is no number any more",
+                where=f"stage {self.job.number}, epoch {row['epoch']}",
+                next_step="Try a lower rate: --set stage.learning_rate=" + f"{self.job.stage.learning_rate / 10:g}",
+            )
+        self.history = pd.DataFrame([*self.history.to_dict("records"), row], columns=list(HISTORY_COLUMNS))
+        self.log(self.job.stage.monitor, row[f"validation_{self.job.stage.monitor}"])
+        self.trainer.should_stop = self.is_finished()
+
+    def _set_learning_rate(self, step: int) -> None:
+        done = self.current_epoch * self.job.steps_per_epoch + step
+        rate = learning_rate(self.job.stage, done, self.job.steps_per_epoch, self.monitored)
+        for group in self.trainer.optimizers[0].param_groups:
+            group["lr"] = rate
+
+
+def make_optimiser(network: nn.Module, stage: Stage) -> torch.optim.Optimizer:
+    """The stage's optimiser over the parameters that learn; biases and norms do not decay."""
+    learning = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [parameter for parameter in learning if parameter.ndim > 1], "weight_decay": stage.weight_decay},
+        {"params": [parameter for parameter in learning if parameter.ndim <= 1], "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    rate, momentum = stage.learning_rate, stage.momentum
+    match stage.optimiser:
+        case "sgd":
+            return torch.optim.SGD(groups, lr=rate, momentum=momentum)
+        case "rmsprop":
+            return torch.optim.RMSprop(groups, lr=rate, momentum=momentum)
+        case "adagrad":
+            return torch.optim.Adagrad(groups, lr=rate)
+        case "adadelta":
+            return torch.optim.Adadelta(groups, lr=rate)
+        case "adam":
+            return torch.optim.Adam(groups, lr=rate)
+        case "amsgrad":
+            return torch.optim.Adam(groups, lr=rate, amsgrad=True)
+        case "adamax":
+            return torch.optim.Adamax(groups, lr=rate)
+        case "nadam":
+            return torch.optim.NAdam(groups, lr=rate)
+        case "adamw":
+            return torch.optim.AdamW(groups, lr=rate)
+
+
+def _judge(y: NDArray[np.int64], p: NDArray[np.float64]) -> dict[str, float]:
+    classes = p.shape[1]
+    predicted = p.argmax(axis=1)
+    return {
+        "validation_accuracy": float(metrics.accuracy(y, predicted)),
+        "validation_balanced_accuracy": float(metrics.balanced_accuracy(y, predicted, classes)),
+        "validation_macro_f1": float(metrics.macro_f1(y, predicted, classes)),
+        "validation_macro_auroc": float(metrics.macro_auroc(y, p)),
+    }
+
+
+class _Batches(Dataset[tuple[Tensor, Tensor]]):
+    """Whole batches at a time, straight from the cache."""
+
+    def __init__(self, films: Films) -> None:
+        self.films = films
+
+    def __getitem__(self, batch: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        pixels = self.films.cache.read(self.films.rows[batch])
+        return torch.from_numpy(pixels)[:, None], torch.from_numpy(self.films.y[batch])
+
+
+class _EpochOrder(Sampler[NDArray[np.int64]]):
+    """The batches of each epoch; Lightning calls `set_epoch`."""
+
+    def __init__(self, job: StageJob) -> None:
+        self.job, self.epoch, self.length = job, 0, job.steps_per_epoch
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __iter__(self) -> Iterator[NDArray[np.int64]]:
+        job = self.job
+        rng = np.random.default_rng([job.seed, job.number, self.epoch])
+        films = job.train
+        yield from balancing.epoch_batches(films.y, films.sources, job.classes, job.balance, job.stage.batch_size, rng)
+
+
+class _InOrder(Sampler[NDArray[np.int64]]):
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def __len__(self) -> int:
+        return -(-self.count // VALIDATION_BATCH)
+
+    def __iter__(self) -> Iterator[NDArray[np.int64]]:
+        for start in range(0, self.count, VALIDATION_BATCH):
+            yield np.arange(start, min(start + VALIDATION_BATCH, self.count))
+
+
+class _Advance(Callback):
+    def __init__(self, advance: Callable[[int], None], done: int) -> None:
+        self.advance = advance
+        advance(done)
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        self.advance(1)
+
+
+class _quiet_lightning:  # noqa: N801 - a context manager used as a function
+    """Without Lightning's banners and its advice for other people's loaders."""
+
+    def __enter__(self) -> None:
+        self._caught = warnings.catch_warnings()
+        self._caught.__enter__()
+        warnings.filterwarnings("ignore", module=r"lightning\..*")
+        warnings.filterwarnings("ignore", category=UserWarning, message=".*(dataloader|num_workers|checkpoint).*")
+        self._levels = {name: logging.getLogger(name).level for name in ("lightning.pytorch", "lightning.fabric")}
+        for name in self._levels:
+            logging.getLogger(name).setLevel(logging.ERROR)
+
+    def __exit__(self, *_: object) -> None:
+        for name, level in self._levels.items():
+            logging.getLogger(name).setLevel(level)
+        self._caught.__exit__(None, None, None)

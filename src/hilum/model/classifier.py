@@ -1,0 +1,275 @@
+"""The network that is trained: grey input, backbone, pooled features, head; and its file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import pydantic
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from hilum import __version__
+from hilum.errors import RequestError, WeightsError
+from hilum.files import whole_file
+from hilum.model import hub, weights, zoo
+from hilum.model.grey import GreyInput, fold
+from hilum.model.head import build_head
+from hilum.model.weights import Origin, Weights
+from hilum.model.zoo import Backbone
+from hilum.progress import SILENT, Progress
+from hilum.recipe import schema
+
+# Raised when what is written to the file changes in a way that older versions would misread.
+FORMAT = 1
+
+Pooling = Literal["avg", "max", "avgmax", "flatten"]
+
+
+class Architecture(pydantic.BaseModel):
+    """All that is needed to build the network again, stored with its weights.
+
+    backbone: timm architecture and tag. classes: in the order of the logits. mean, std: how the film, repeated in
+    three channels, is normalised. head and dropout as in the recipe.
+    """
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+    backbone: str
+    classes: tuple[str, ...]
+    side_px: int
+    pooling: Pooling
+    dropout: float
+    head: schema.Head
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+class Classifier(nn.Module):
+    """Films (B, 1, side_px, side_px), float in [0, 1], to logits (B, K).
+
+    While training, what `set_unfrozen` froze stays as in evaluation: batch norm neither uses nor moves its statistics
+    of the batch. origin: where the backbone's weights came from.
+    """
+
+    def __init__(
+        self, grey: GreyInput, backbone: nn.Module, head: nn.Module, architecture: Architecture, origin: Origin | None
+    ) -> None:
+        super().__init__()
+        self.grey, self.backbone, self.head = grey, backbone, head
+        self.architecture, self.origin = architecture, origin
+        self._frozen: list[nn.Module] = []
+
+    @property
+    def output_width(self) -> int:
+        """K, the number of logits of a film."""
+        return len(self.architecture.classes)
+
+    def features(self, x: Tensor) -> Tensor:
+        """Pooled features (B, F), which the head takes."""
+        pooled: Tensor = self.backbone(self.grey(x))
+        return pooled.flatten(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.features(x))
+        return logits
+
+    def train(self, mode: bool = True) -> Classifier:
+        super().train(mode)
+        for module in self._frozen:
+            module.eval()
+        return self
+
+
+def build(
+    model: schema.Model, classes: Sequence[str], *, side_px: int, seed: int, progress: Progress = SILENT
+) -> Classifier:
+    """The classifier that the recipe's [model] asks for, in evaluation mode, all of it unfrozen.
+
+    The first layer is folded, so that films give what the three-channel network gives. seed: of the head, and of the
+    backbone where it starts untrained, which is said through `progress`. Refused with RequestError: an unknown
+    backbone, a side that it cannot take, a pooling that it does not have; with WeightsError: see `weights.resolve`.
+    """
+    backbone = zoo.find(model.backbone)
+    found = weights.resolve(model.weights, backbone, progress=progress)
+    progress.say(found.origin.note)
+    architecture = Architecture(
+        backbone=backbone.timm,
+        classes=tuple(classes),
+        side_px=side_px,
+        pooling=model.pooling,
+        dropout=model.dropout,
+        head=model.head,
+        mean=found.origin.mean,
+        std=found.origin.std,
+    )
+    return _assemble(architecture, backbone, found, seed=seed)
+
+
+def _assemble(architecture: Architecture, backbone: Backbone, found: Weights | None, *, seed: int) -> Classifier:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = weights.bare_network(backbone)
+        if found is not None:
+            weights.load_into(network, found, backbone)
+        width = _fit_to_side(network, backbone, architecture.side_px, architecture.pooling)
+        grey = fold(network, hub.published(backbone).first_conv, architecture.mean, architecture.std)
+        head = build_head(width, len(architecture.classes), architecture.head, dropout=architecture.dropout)
+    return Classifier(grey, network, head, architecture, found.origin if found else None).eval()
+
+
+def _fit_to_side(network: nn.Module, backbone: Backbone, side_px: int, pooling: Pooling) -> int:
+    """Set the film's side and the pooling; the number of features, found by passing one black film through."""
+    resize: Any = getattr(network, "set_input_size", None)
+    reset: Any = network.reset_classifier
+    film = torch.zeros(1, 3, side_px, side_px)
+    advice = f"Its weights were trained at {backbone.side_px} px: use --set prepare.side_px={backbone.side_px}."
+    network.eval()
+    try:
+        if resize and side_px != backbone.side_px:
+            resize(img_size=(side_px, side_px))
+        with torch.inference_mode():
+            is_map = network.forward_features(film).ndim == 4  # type: ignore[operator]
+            if pooling != "avg" and is_map:
+                reset(0, global_pool="" if pooling == "flatten" else pooling)
+            features: Tensor = network(film)
+    except (RuntimeError, AssertionError, ValueError, TypeError) as error:
+        reason = str(error).split("\n")[0].rstrip(".")
+        raise RequestError(
+            f"{backbone.timm} cannot take films of {side_px} px with pooling {pooling!r} ({reason})", next_step=advice
+        ) from None
+    if features.numel() == 0:
+        raise RequestError(f"nothing is left of a film of {side_px} px in {backbone.timm}", next_step=advice)
+    if pooling != "avg" and not is_map:
+        raise RequestError(
+            f"{backbone.timm} has no feature map, so pooling {pooling!r} is not possible",
+            where="model.pooling",
+            next_step="Use model.pooling = 'avg', which is the network's own way of pooling.",
+        )
+    return features.numel()
+
+
+def backbone_layers(classifier: Classifier) -> list[nn.Module]:
+    """The backbone's layers that have weights or running statistics of their own, first to last."""
+    return [
+        module
+        for module in classifier.backbone.modules()
+        if any(True for _ in module.parameters(recurse=False)) or hasattr(module, "running_mean")
+    ]
+
+
+def set_unfrozen(classifier: Classifier, unfreeze: Literal["none", "all"] | int) -> None:
+    """Let all, none, or the last N layers of the backbone learn; the head always does.
+
+    A layer is a module that has weights of its own (convolution, batch norm, linear), in the order in which the
+    network lists them. Refused with RequestError: more layers than there are.
+    """
+    layers = backbone_layers(classifier)
+    count = {"none": 0, "all": len(layers)}[unfreeze] if isinstance(unfreeze, str) else unfreeze
+    if not 0 <= count <= len(layers):
+        raise RequestError(
+            f"{classifier.architecture.backbone} has {len(layers)} layers, and the last {count} cannot be unfrozen",
+            where="stage.unfreeze",
+            next_step=f"Give 'none', 'all' or a number from 0 to {len(layers)}.",
+        )
+    frozen = layers[: len(layers) - count]
+    for layer in layers:
+        for parameter in layer.parameters(recurse=False):
+            parameter.requires_grad_(True)
+    for layer in frozen:
+        for parameter in layer.parameters(recurse=False):
+            parameter.requires_grad_(False)
+    # A backbone that does not learn at all has no dropout of its own either: its features are then the same each time.
+    classifier._frozen = frozen if count else [classifier.backbone]
+    classifier.train(classifier.training)
+
+
+def save(
+    classifier: Classifier, path: Path, preparation: schema.Prepare, extra: Mapping[str, Any] | None = None
+) -> None:
+    """Write the weights as safetensors, whole or not at all, with all that is needed to use them.
+
+    The file's metadata hold one JSON text under "hilum": format, version, classes, architecture, preparation, origin,
+    and the keys of `extra` (temperature, operating points, ...), which must not be one of those.
+    """
+    own: dict[str, Any] = {
+        "format": FORMAT,
+        "version": __version__,
+        "classes": list(classifier.architecture.classes),
+        "architecture": classifier.architecture.model_dump(mode="json"),
+        "preparation": preparation.model_dump(mode="json"),
+        "origin": classifier.origin.as_dict() if classifier.origin else None,
+    }
+    if taken := set(own) & set(extra or {}):
+        raise ValueError(f"extra may not have the keys {sorted(taken)}")
+    facts = json.dumps({**own, **(extra or {})}, allow_nan=False)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in classifier.state_dict().items()}
+    with whole_file(path) as part:
+        safetensors.torch.save_file(tensors, part, metadata={"hilum": facts})
+
+
+def read_metadata(path: Path) -> dict[str, Any]:
+    """What `save` wrote beside the tensors. Refused with WeightsError: another kind of file, or a newer format."""
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            facts = (file.metadata() or {}).get("hilum")
+    except FileNotFoundError:
+        raise WeightsError(
+            "there are no weights here", where=str(path), next_step="Train first, or give another run."
+        ) from None
+    except (safetensors.SafetensorError, OSError) as error:
+        raise WeightsError(
+            f"this is no whole safetensors file: {error}", where=str(path), next_step="Copy it again."
+        ) from None
+    if facts is None:
+        raise WeightsError(
+            "this is no classifier that hilum trained: the file does not tell its classes and preparation",
+            where=str(path),
+            next_step="A backbone's weights are for training: --set model.weights=FILE.",
+        )
+    metadata: dict[str, Any] = json.loads(facts)
+    if metadata.get("format") != FORMAT:
+        raise WeightsError(
+            f"format {metadata.get('format')} of hilum {metadata.get('version')} is not known to hilum {__version__}",
+            where=str(path),
+            next_step="Install the newer hilum: pip install --upgrade hilum",
+        )
+    return metadata
+
+
+def load(path: Path) -> tuple[Classifier, dict[str, Any]]:
+    """The classifier of a file, in evaluation mode on the processor, and its metadata.
+
+    Refused with WeightsError: no hilum metadata, classes that are not those of the architecture or of the last
+    layer, tensors that do not fit (the first is named).
+    """
+    path = Path(path)
+    metadata = read_metadata(path)
+    try:
+        architecture = Architecture.model_validate(metadata["architecture"])
+        origin = _origin(metadata["origin"])
+    except (pydantic.ValidationError, KeyError, TypeError) as error:
+        raise WeightsError(f"the metadata are damaged: {error}", where=str(path)) from None
+    if list(architecture.classes) != metadata.get("classes"):
+        raise WeightsError("the classes are not those of the architecture", where=str(path))
+    classifier = _assemble(architecture, zoo.find(architecture.backbone), None, seed=0)
+    classifier.origin = origin
+    tensors = safetensors.torch.load_file(path)
+    last = [name for name in classifier.state_dict() if name.startswith("head.")][-1]
+    if last in tensors and len(tensors[last]) != len(architecture.classes):
+        raise WeightsError(
+            f"the file names {len(architecture.classes)} classes, but its last layer tells {len(tensors[last])} apart",
+            where=str(path),
+        )
+    if problem := weights.first_mismatch(classifier.state_dict(), tensors):
+        raise WeightsError(f"the tensors do not fit {architecture.backbone}: {problem}", where=str(path))
+    classifier.load_state_dict(tensors)
+    return classifier, metadata
+
+
+def _origin(facts: Mapping[str, Any] | None) -> Origin | None:
+    return Origin(**{**facts, "mean": tuple(facts["mean"]), "std": tuple(facts["std"])}) if facts else None

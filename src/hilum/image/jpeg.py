@@ -1,0 +1,43 @@
+"""Grey pixels of a baseline or progressive JPEG, whole or not at all; used for files and inside DICOM."""
+
+from __future__ import annotations
+
+import numpy as np
+import simplejpeg
+
+from hilum.errors import FilmError
+from hilum.image.codestream import JpegFrame, check_scans
+
+
+def jpeg_grey(data: bytes, frame: JpegFrame, at_least_px: int | None = None) -> np.ndarray:
+    """uint8 (h, w): the luminance of an 8-bit JPEG of one or three components, decoded smaller where that is allowed.
+
+    at_least_px: decode by 1/2, 1/4 or 1/8 so long as both sides keep so many pixels. The inverse DCT then computes each
+    block's mean (or 2 x 2, 4 x 4 means), so nothing is skipped over.
+    Damaged and cut-off pictures are refused with FilmError. libjpeg fills what is missing with grey and only warns;
+    half a film must not pass for a whole one.
+    """
+    check_scans(data)
+    factor = _reduction(frame, at_least_px)
+    # simplejpeg takes the smallest scale that keeps these sides, and turbojpeg rounds scaled sides up.
+    least_height, least_width = -(-frame.height // factor), -(-frame.width // factor)
+    for strict in (True, False):
+        try:
+            pixels = simplejpeg.decode_jpeg(
+                data, colorspace="GRAY", min_height=least_height, min_width=least_width, strict=strict
+            )
+            return pixels[..., 0]
+        except ValueError as error:
+            # Some scanners leave bytes between segments: every viewer shows such films, whole.
+            if not strict or "extraneous bytes" not in str(error):
+                raise FilmError(
+                    f"the JPEG is damaged or cut off ({error})", next_step="Copy it again from where it came."
+                ) from None
+    raise AssertionError("the loop above returns or raises")
+
+
+def _reduction(frame: JpegFrame, at_least_px: int | None) -> int:
+    if at_least_px is None:
+        return 1
+    shorter = min(frame.width, frame.height)
+    return next((factor for factor in (8, 4, 2) if -(-shorter // factor) >= at_least_px), 1)

@@ -1,0 +1,163 @@
+"""The sections of a report that show films."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from hilum.errors import DataError, HilumError
+from hilum.report import figures
+from hilum.report.facts import Facts
+from hilum.report.films import Thumbnail, along_the_ranks, misclassified, samples, small, thumbnail
+
+# About 5 kB each: what keeps a report of any run far below 6 MB.
+MOST_SAMPLES = 60
+MOST_JUDGED = 40
+MOST_MISTAKES = 60
+_MOST_BARS = 5
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One class's probability on a film's card."""
+
+    name: str
+    p: float
+    colour: str
+    true: bool
+
+
+@dataclass(frozen=True)
+class Card:
+    """A film, what is known of it, and what the model said."""
+
+    picture: Thumbnail
+    image_id: str
+    file: str
+    true: str
+    predicted: str
+    bars: list[Bar]
+    known: list[tuple[str, str]]
+
+    @property
+    def alt(self) -> str:
+        said = f", predicted {self.predicted}" if self.predicted else ""
+        return f"Film {self.image_id}, true class {self.true}{said}"
+
+
+def sample_films(facts: Facts) -> dict[str, Any]:
+    """Some films of each class, as the files have them."""
+    films = facts.manifest[facts.manifest["class"].notna()]
+    each = _each(6, MOST_SAMPLES, facts.classes)
+    drawn = samples(films, each)
+    return {
+        "samples": [
+            (
+                name,
+                int((films["class"] == name).sum()),
+                [_card(row, {}, (), facts.many_sources) for row in _rows(drawn[name])],
+            )
+            for name in facts.classes
+            if name in drawn
+        ]
+    }
+
+
+def judged_films(facts: Facts, draw: Any) -> dict[str, Any]:
+    """Films of each class with their probabilities, from the surest hit to the worst miss."""
+    part = facts.judged
+    rows = facts.films[facts.films["part"] == part]
+    each = _each(4, MOST_JUDGED, facts.classes)
+    groups = []
+    for name in facts.classes:
+        of_class = rows[rows["label"] == name]
+        if len(of_class):
+            chosen = _rows(along_the_ranks(of_class, f"p_{name}", each))
+            groups.append(
+                (name, len(of_class), [_card(row, facts.colours, facts.classes, facts.many_sources) for row in chosen])
+            )
+    if not groups:
+        raise DataError(f"no film of the {part} part has a known class")
+    return {"part": part, "groups": groups}
+
+
+def mistakes(facts: Facts, draw: Any) -> dict[str, Any]:
+    """The misclassified films, the most confident first."""
+    part = facts.judged
+    rows = facts.films[(facts.films["part"] == part) & facts.films["label"].notna()]
+    wrong = misclassified(rows)
+    chosen = _rows(wrong.head(MOST_MISTAKES))
+    sheet = _sheet(chosen[:24])
+    if sheet:
+        draw(figures.film_sheet(sheet), "misclassified", "The misclassified films", "")
+    pairs = wrong.groupby(["label", "predicted"], observed=True).size().sort_values(ascending=False).head(8)
+    return {
+        "part": part,
+        "films": len(rows),
+        "wrong": len(wrong),
+        "cards": [_card(row, facts.colours, facts.classes, facts.many_sources) for row in chosen],
+        "pairs": [(row["label"], row["predicted"], row["n"]) for row in _rows(pairs.reset_index(name="n"))],
+    }
+
+
+def _card(row: Mapping[str, Any], colours: Mapping[str, str], classes: Sequence[str], with_source: bool) -> Card:
+    true = _text(row.get("label" if classes else "class")) or "unknown"
+    p = {name: float(row[f"p_{name}"]) for name in classes}
+    first = sorted(classes, key=lambda name: -p[name])[:_MOST_BARS]
+    if len(classes) <= _MOST_BARS:
+        first = list(classes)  # in the order of all other pictures
+    elif true in p and true not in first:
+        first = [*first[:-1], true]
+    age = row.get("age_years")
+    known = {
+        "patient": _bare(row.get("patient_id"), row.get("source")),
+        "source": _text(row.get("source")) if with_source else "",
+        "view": _text(row.get("view")),
+        "sex": _text(row.get("sex")),
+        "age": "" if age is None or pd.isna(age) else f"{age:.0f} years",
+    }
+    path = _text(row.get("path"))
+    return Card(
+        thumbnail(path) if path else Thumbnail("", 256, 256, "the manifest does not know this film's file"),
+        str(row["image_id"]),
+        _bare(row["image_id"], row.get("source")),
+        true,
+        _text(row.get("predicted")) if classes else "",
+        [Bar(name, p[name], colours[name], name == true) for name in first],
+        [(key, value) for key, value in known.items() if value],
+    )
+
+
+def _sheet(rows: Sequence[Mapping[str, Any]]) -> list[tuple[np.ndarray, str]]:
+    films = []
+    for row in rows:
+        caption = f"{row['label']}, called\n{row['predicted']} ({row['confidence']:.2f})"
+        try:
+            films.append((small(_text(row.get("path"))), caption))
+        except HilumError:
+            continue  # the card in the page says why
+    return films
+
+
+def _rows(films: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(name): value for name, value in row.items()} for row in films.to_dict("records")]
+
+
+def _each(wished: int, most: int, classes: Sequence[str]) -> int:
+    return max(1, min(wished, most // max(1, len(classes))))
+
+
+def _bare(name: Any, source: Any) -> str:
+    """
+    >>> _bare("cohen/images/a.png", "cohen")
+    'images/a.png'
+    """
+    return _text(name).removeprefix(f"{_text(source)}/")
+
+
+def _text(value: Any) -> str:
+    return "" if value is None or pd.isna(value) else str(value)

@@ -1,0 +1,139 @@
+"""The report: one HTML file that shows everything about a run and needs nothing but itself, no network, no script."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from hilum import __version__
+from hilum.errors import HilumError
+from hilum.evaluation.run_folder import RunFolder
+from hilum.files import write_text
+from hilum.report import gallery, sections
+from hilum.report.facts import Facts
+from hilum.report.palette import inline_svg, save
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure inside the page."""
+
+    svg: Markup
+    caption: str
+    file: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page: its anchor and template, its heading, and what makes its context."""
+
+    name: str
+    heading: str
+    make: Callable[[Facts, Callable[..., Picture]], dict[str, Any]]
+
+
+# In the order of the page. The template of each is templates/NAME.html.
+SECTIONS = (
+    Section("audit", "Audit", sections.audit),
+    Section("headline", "In short", sections.headline),
+    Section("limits", "What this model may not be used for", sections.cautions),
+    Section("data", "The films", sections.data),
+    Section("split", "How they were split", sections.split),
+    Section("training", "Training", sections.training),
+    Section("figures", "All figures", sections.all_figures),
+    Section("confusion", "Which class is taken for which", sections.confusions),
+    Section("curves", "Curves", sections.curves),
+    Section("points", "Operating points", sections.operating_points),
+    Section("judged", "Films and their probabilities", gallery.judged_films),
+    Section("mistakes", "The misclassified films", gallery.mistakes),
+    Section("again", "How to run it again", sections.again),
+    Section("files", "Files of this run", sections.files),
+)
+
+
+def write_report(run: Path) -> Path:
+    """Write report.html and figures/ of a run folder from its files alone, and return the report's path.
+
+    A section whose files are missing or broken says so in its place; the rest is made all the same. Films are shown
+    where their files are still there. Refused with RequestError: a folder that is no run.
+    """
+    folder = RunFolder(Path(run))
+    write_text(folder.report_path, render(Facts(folder)))
+    return folder.report_path
+
+
+def render(facts: Facts) -> str:
+    """The page's HTML. Figures are written into the run's figures/ on the way."""
+    jinja = Environment(
+        loader=PackageLoader("hilum.report"),
+        autoescape=True,  # class names, paths and labels are strangers' words
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    jinja.filters["share"] = lambda share: f"{100 * share:.0f} %"
+    audited = (facts.run.path / "audit.json").is_file()  # without one, the notes say so and there is no section
+    made = [(section, _html(jinja, section, facts)) for section in SECTIONS if audited or section.name != "audit"]
+    notes, about = _notes(facts), _about(facts)
+    return jinja.get_template("report.html").render(
+        made=made,
+        notes=notes,
+        audited=audited,
+        audit=f"hilum audit {shlex.quote(str(facts.run.path))}",
+        version=__version__,
+        run=facts.run.path.resolve().name,
+        colours=_colours(facts),
+        **about,
+    )
+
+
+def _html(jinja: Environment, section: Section, facts: Facts) -> Markup:
+    """One section's body, or the reason why there is none."""
+
+    def draw(figure: Figure, name: str, alt: str, caption: str) -> Picture:
+        text = save(figure, facts.run.path / "figures", name)
+        return Picture(Markup(inline_svg(text, name=name, alt=alt)), caption, f"figures/{name}.svg")
+
+    try:
+        context = section.make(facts, draw)
+        return Markup(jinja.get_template(f"{section.name}.html").render(colours=_colours(facts), **context))
+    except HilumError as error:
+        reason = str(error)
+    except Exception as error:  # a run of hours must not lose its report for one section; the reason is on the page
+        reason = f"{type(error).__name__}: {error}"
+    return Markup(jinja.get_template("failed.html").render(reason=reason))
+
+
+def _colours(facts: Facts) -> dict[str, str]:
+    try:
+        return facts.colours
+    except HilumError:
+        return {}
+
+
+def _notes(facts: Facts) -> list[str]:
+    """What every output of the run must say."""
+    try:
+        return [str(note) for note in facts.environment.get("notes") or []]
+    except HilumError as error:
+        return [f"The run's notes cannot be read, so what it warned of is unknown: {error}"]
+
+
+def _about(facts: Facts) -> dict[str, Any]:
+    try:
+        recipe, classes = facts.recipe, facts.classes
+        return {
+            "title": recipe.about.title,
+            "summary": recipe.about.summary,
+            "backbone": recipe.model.backbone,
+            "classes": classes,
+        }
+    except HilumError:
+        return {"title": "", "summary": "", "backbone": "", "classes": []}

@@ -80,7 +80,8 @@ def parse(text: str | Path) -> Source:
         raise RequestError(f"there is no reader {reader!r}", where=text, next_step=nearest(reader, READERS))
     else:
         path, options = _options(text)
-        reader = _recognised(Path(path).expanduser())
+        table = Path(path).expanduser()
+        reader = "csv" if options and csv.is_table(table) and table.is_file() else _recognised(table)
     if not path:
         raise RequestError(f"the reader {reader!r} needs a path", where=text, next_step=f"Write {reader}:PATH")
     known = READERS[reader].OPTIONS
@@ -113,9 +114,8 @@ def _recognised(path: Path) -> str:
         raise RequestError(
             "this is one film, and a source is a folder or table" if is_film(path) else "this file is no source",
             where=str(path),
-            next_step="A table becomes one by saying which columns hold the path and the label: "
-            f"'csv:{path}?path=COLUMN&label=COLUMN'"
-            if path.suffix.lower() in (".csv", ".tsv", ".txt")
+            next_step=f"A table becomes one by naming its columns: '{path}?path=COLUMN&label=COLUMN'"
+            if csv.is_table(path)
             else "Name the folder above it.",
         )
     raise RequestError(

@@ -64,10 +64,15 @@ OPTIONS: Mapping[str, str] = {
 
 def recognises(path: Path) -> bool:
     """Whether it is a text table with the columns path and label."""
-    return path.suffix.lower() in (".csv", ".tsv", ".txt") and {"path", "label"} <= set(header_of(path))
+    return is_table(path) and {"path", "label"} <= set(header_of(path))
 
 
-def read(path: Path, *, name: str = "", root: str = "", **columns: str) -> pd.DataFrame:
+def is_table(path: Path) -> bool:
+    """By its suffix."""
+    return path.suffix.lower() in (".csv", ".tsv", ".txt")
+
+
+def read(path: Path, /, *, name: str = "", root: str = "", **columns: str) -> pd.DataFrame:
     """The manifest of a table; `columns` maps the manifest's columns to the table's, see the module.
 
     Refused with RequestError: a table or root that is not there, a mapping to a column that is not there. Refused
@@ -81,7 +86,7 @@ def read(path: Path, *, name: str = "", root: str = "", **columns: str) -> pd.Da
 
     films = table[chosen["path"]].map(lambda cell: _film(folder, cell), "ignore")
     there = films.map(lambda film: film is not None and Path(film).is_file()).fillna(False).astype(bool)
-    rows = _rows(table[there], films[there], chosen, source, path)
+    rows = _rows(table[there], films[there], chosen, source, path, folder)
     if len(rows):
         line = {int(row): row_name(path, int(row)) for row in rows.index}
         rows, again = merge_rows(rows, agree=("label", "patient_id"), name_of_row=line)
@@ -132,10 +137,12 @@ def _film(folder: Path, cell: str) -> str:
     return os.path.normpath(given)
 
 
-def _rows(table: pd.DataFrame, films: pd.Series, chosen: Mapping[str, str], source: str, path: Path) -> pd.DataFrame:
+def _rows(
+    table: pd.DataFrame, films: pd.Series, chosen: Mapping[str, str], source: str, path: Path, root: Path
+) -> pd.DataFrame:
     raw = {column: table[named] for column, named in chosen.items() if column != "path"}
     rows = pd.DataFrame({"path": films.astype("string")}, index=table.index)
-    inside = [os.path.relpath(film, path.parent).replace(os.sep, "/") for film in films]
+    inside = [os.path.relpath(film, root).replace(os.sep, "/") for film in films]
     rows["image_id"] = [f"{source}/{film}" for film in inside]
     rows["label"] = raw["label"]
     rows["source"] = raw["source"].fillna(source) if "source" in raw else source

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pandas as pd
 
 from hilum.data.readers.common import DICOM_SUFFIXES, LeftOut
 from hilum.errors import FilmError
-from hilum.files import cores
 from hilum.image.dicom import DicomHeader, notes, read_header, why_not_a_chest_film
 from hilum.image.kinds import HEAD_BYTES, kind_of
+from hilum.image.workers import map_films
 
 # Manifest column: the header's field. Those that the reader knows already are not overwritten.
 _FILLED = {"view": "view", "sex": "sex", "age_years": "age_years"}
 _MORE = ("modality", "body_part", "manufacturer", "model", "institution", "study_date")
-_MANY = 500  # below it a pool of processes costs more than it saves
+_FEW = 500  # below it starting processes takes longer than reading headers in this one
 
 
 def is_dicom(path: Path) -> bool:
@@ -61,23 +60,16 @@ def fill_from_headers(frame: pd.DataFrame, source: str, *, patients: bool = True
         for name in told.columns:
             if name != "patient_id" or patients:
                 frame[name] = frame[name].where(frame[name].notna(), told[name]) if name in frame else told[name]
-    reasons = Counter(f"DICOM objects left out: {reason}" for reason in why.values())
+    reasons = Counter(f"DICOM objects: {reason}" for reason in why.values())
     return frame.drop(index=list(why)), sorted(reasons.items())
 
 
 def _headers(paths: Sequence[Path]) -> list[DicomHeader | None]:
     """Headers in the order of the paths; None where one cannot be read."""
-    if len(paths) < _MANY or cores() == 1:
-        return [_header(path) for path in paths]
-    with ProcessPoolExecutor(cores()) as pool:
-        return list(pool.map(_header, paths, chunksize=64))
-
-
-def _header(path: Path) -> DicomHeader | None:
-    try:
-        return read_header(path)
-    except (FilmError, OSError):
-        return None
+    headers: list[DicomHeader | None] = [None] * len(paths)
+    for row, header in map_films(read_header, paths, workers=None, few=_FEW):
+        headers[row] = None if isinstance(header, FilmError) else header
+    return headers
 
 
 def _refused(header: DicomHeader) -> str | None:

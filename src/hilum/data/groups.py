@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -72,4 +73,29 @@ def quotas(count: int, shares: Sequence[float]) -> np.ndarray:
     for empty in asked[out[asked] == 0]:
         out[np.argmax(out)] -= 1
         out[empty] += 1
+    return out
+
+
+def deal(groups: pd.DataFrame, shares: Mapping[Any, float], *, seed: int, draw: str) -> pd.Series:
+    """The slot (part or fold) of each group, by the index of `groups`; exact shares within each stratum.
+
+    groups: key (stable name of the group), stratum, and kept, the slot that the group has already, or missing.
+    shares: slot -> share, adding up to 1, the rest (train) last. Kept groups stay and count: only the others are
+    dealt, so as to restore the shares.
+
+    >>> groups = pd.DataFrame({"key": list("abcd"), "stratum": "normal", "kept": ["test", None, None, None]})
+    >>> deal(groups, {"test": 0.25, "train": 0.75}, seed=0, draw="part").tolist()
+    ['test', 'train', 'train', 'train']
+    """
+    out = pd.Series(groups["kept"], dtype=object).copy()
+    slots = list(shares)
+    for rows in groups.groupby("stratum", sort=True).groups.values():
+        new = rows[out.loc[rows].isna()]
+        numbers = quotas(len(rows), list(shares.values()))
+        if len(new) < len(rows):
+            held = out.loc[rows].value_counts().reindex(slots, fill_value=0).to_numpy()
+            lacking = np.maximum(0, numbers - held)
+            numbers = quotas(len(new), lacking / max(1, lacking.sum()))
+        order = drawn_order(groups.loc[new, "key"].tolist(), seed=seed, draw=draw)
+        out.loc[new[order]] = np.repeat(np.array(slots, dtype=object), numbers)
     return out

@@ -21,7 +21,7 @@ FEWEST_FILMS = 20
 
 @dataclass(frozen=True)
 class Temperature:
-    """What was fitted: `value` 1 leaves probabilities as they are, and `note` says why where nothing could be fitted."""
+    """What was fitted: `value` 1 leaves probabilities as they are; `note` says why where nothing could be fitted."""
 
     value: float
     note: str = ""
@@ -44,7 +44,7 @@ def fit_temperature(y: Ints, p: Floats) -> Temperature:
     """The temperature with the smallest log loss on validation, from 0.1 to 10.
 
     `y` (N,) class numbers, `p` (N, K) probabilities before any temperature. It stays 1, with a note, where validation
-    cannot tell: fewer than 20 films, films of one class only, or no film wrong, in which case ever surer would be ever better.
+    cannot tell: fewer than 20 films, films of one class only, or no film wrong, when ever surer is ever better.
 
     >>> y, p = np.array([0, 0, 0, 1] * 5), np.array([[0.9, 0.1]] * 20)       # says 0.9, is right in 0.75
     >>> fitted = fit_temperature(y, p)
@@ -56,9 +56,7 @@ def fit_temperature(y: Ints, p: Floats) -> Temperature:
     if len(np.unique(y)) < 2:
         return Temperature(1.0, "not calibrated: validation has films of one class only")
     if (p.argmax(1) == y).all():
-        return Temperature(
-            1.0, "not calibrated: no film of validation is wrong, so it cannot tell how sure is too sure"
-        )
+        return Temperature(1.0, "not calibrated: no film of validation is wrong, so nothing tells how sure is too sure")
     found = minimize_scalar(
         lambda log_t: float(log_loss(y, apply_temperature(p, float(np.exp(log_t))))),
         bounds=tuple(np.log(BOUNDS)),
@@ -73,9 +71,9 @@ def reliability(
 ) -> pd.DataFrame:
     """How often a probability came true, in bins of equally many films: the table behind a calibration curve.
 
-    `probability` (N,) of the class called and whether `hit` (N,), or of one class and whether it is that; `patients` (N,)
-    numbers. Columns low, high (probabilities in the bin), probability (mean), share (that came true), share_low and
-    share_high (Wilson's interval, each patient of the bin counted once), films, patients. Bins as in `metrics.bins_of`.
+    `probability` (N,) of the class called and whether `hit` (N,), or of one class and whether it is that; `patients`
+    (N,) numbers. Columns low, high (probabilities in the bin), probability (mean), share (that came true), share_low
+    and share_high (Wilson's interval, each patient of the bin counted once), films, patients. Bins: `metrics.bins_of`.
 
     >>> table = reliability(np.array([0.6, 0.6, 0.9, 0.9]), np.array([True, False, True, True]), np.arange(4), bins=2)
     >>> table[["probability", "share", "films"]].to_numpy().tolist()

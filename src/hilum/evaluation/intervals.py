@@ -4,9 +4,9 @@ Films of one patient resemble each other, so patients are drawn, with all their 
 (Field & Welsh 2007, J. R. Stat. Soc. B 69:369). The patients of each class are drawn among themselves, because a test
 set is mostly put together by class.
 
-The percentiles of such a bootstrap are not used as they are for figures that have an end: when all is right they are
-[1, 1], and near 1 they are too narrow (docs/figures.md has the coverage measured). Instead the bootstrap's variance says how
-many independent patients the figure is worth, and Wilson's interval is taken for so many
+The percentiles of such a bootstrap are not used for figures that have an end: when all is right they are [1, 1], and
+near 1 they are too narrow (docs/figures.md has the coverage measured). Instead the bootstrap's variance says how many
+independent patients the figure is worth, and Wilson's interval is taken for so many
 (Dean & Pagano 2015, J. Surv. Stat. Methodol. 3:484; Korn & Graubard 1998, Surv. Methodol. 24:193).
 """
 
@@ -43,7 +43,8 @@ def wilson_interval(hits: float, n: float, confidence: float = 0.95) -> Interval
     share, z = hits / n, float(stats.norm.ppf(0.5 + confidence / 2))
     centre = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + (z / (2 * n)) ** 2)
-    return max(0.0, centre - half), min(1.0, centre + half)
+    # At the ends the square root misses 0 and 1 by the last digit.
+    return max(0.0, centre - half) if share > 0 else 0.0, min(1.0, centre + half) if share < 1 else 1.0
 
 
 def patient_numbers(patient_id: pd.Series, image_id: pd.Series) -> Ints:
@@ -63,8 +64,9 @@ def patient_numbers(patient_id: pd.Series, image_id: pd.Series) -> Ints:
 def bootstrap_weights(patients: Ints, strata: Ints, resamples: int, seed: int) -> Iterator[Floats]:
     """How often each film counts in each resample, in blocks (b, N): patients are drawn with replacement, films follow.
 
-    `patients` (N,) numbers from 0, `strata` (N,) class numbers. A patient with films of several classes is drawn with those
-    of the class that most of its films have. Every resample has as many patients of each class as the data.
+    `patients` (N,) numbers from 0, `strata` (N,) class numbers. A patient with films of several classes is
+    drawn with those of the class that most of its films have. Every resample has as many patients of each class as
+    the data.
 
     >>> weights = np.concatenate(list(bootstrap_weights(np.array([0, 0, 1]), np.array([0, 0, 0]), 100, seed=0)))
     >>> weights.shape, bool((weights[:, 0] == weights[:, 1]).all()), np.unique(weights[:, 0] + weights[:, 2])
@@ -138,8 +140,8 @@ def gap_interval(gaps: Floats, replicates: Floats, confidence: float = 0.95) -> 
     """Interval of a calibration error, the sum of |gap| over its bins: `gaps` (bins,), `replicates` (B, bins).
 
     A sum of absolute values is pushed up by chance, and its replicates twice, so their percentiles would even leave out
-    the value. But it differs from the truth by at most the sum of |gap - true gap| (triangle inequality), and how large that
-    sum gets the replicates tell. Too wide rather than too narrow.
+    the value. But it differs from the truth by at most the sum of |gap - true gap| (triangle inequality), and the
+    replicates tell how large that gets. Too wide rather than too narrow.
 
     >>> low, high = gap_interval(np.array([0.10, 0.10]), np.array([[0.12, 0.09], [0.08, 0.09]]))   # off by 0.03 each
     >>> round(low, 2), round(high, 2)
@@ -153,9 +155,10 @@ def gap_interval(gaps: Floats, replicates: Floats, confidence: float = 0.95) -> 
 def mean_interval(values: Floats, low: Floats, high: Floats, replicates: Floats) -> Interval:
     """Interval of a macro figure, recovered from those of its classes (MOVER).
 
-    `values`, `low`, `high` (K,); `replicates` (B, K) give the correlations, and 1, the widest, stands where there is none, as
-    when a class is all right. So a class of ten patients, all found, leaves the macro recall uncertain, which the
-    bootstrap alone would not see. Zou & Donner 2008, Stat. Med. 27:1693; Zou 2007, Psychol. Methods 12:399.
+    `values`, `low`, `high` (K,); `replicates` (B, K) give the correlations, and 1, the widest, stands where there
+    is none, as when a class is all right. So a class of ten patients, all found, leaves the macro recall
+    uncertain, which the bootstrap alone would not see. Zou & Donner 2008, Stat. Med. 27:1693; Zou 2007, Psychol.
+    Methods 12:399.
 
     >>> values, low, high = np.array([0.8, 0.9]), np.array([0.5, 0.5]), np.array([0.9, 1.0])
     >>> alternating = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])       # correlation 0
@@ -171,8 +174,8 @@ def mean_interval(values: Floats, low: Floats, high: Floats, replicates: Floats)
     below, above = values - low, high - values
     middle, n = float(values.mean()), len(values)
     return (
-        middle - math.sqrt(max(0.0, below @ correlation @ below)) / n,
-        middle + math.sqrt(max(0.0, above @ correlation @ above)) / n,
+        middle - math.sqrt(max(0.0, float(below @ correlation @ below))) / n,
+        middle + math.sqrt(max(0.0, float(above @ correlation @ above))) / n,
     )
 
 
@@ -182,19 +185,21 @@ def predictive_value_intervals(
     """Intervals of PPV and NPV at a prevalence, from (value, low, high) of sensitivity and specificity.
 
     Both rise with sensitivity and with specificity. Each is moved to its limit alone and the two shifts are added as
-    squares (MOVER, Zou & Donner 2008), never beyond the value with both at their limit. So with no false positive among 50
-    films, the PPV at a low prevalence stays as uncertain as the specificity makes it, though every resample says 1.
+    squares (MOVER, Zou & Donner 2008), never beyond the value with both at their limit. So with no false positive
+    among 50 films, the PPV at a low prevalence stays as uncertain as the specificity makes it, though every resample
+    says 1.
 
     >>> ppv, npv = predictive_value_intervals((0.9, 0.6, 0.98), (1.0, 0.93, 1.0), prevalence=0.01)
-    >>> round(ppv[0], 2), round(ppv[1], 2)         # 0.009 / (0.009 + 0.07 x 0.99)
+    >>> round(ppv[0], 2), round(ppv[1], 2)  # low: 0.009 / (0.009 + 0.07 x 0.99)
     (0.11, 1.0)
     """
-    limits: list[list[float]] = []
-    at = [np.array(predictive_values(sensitivity[0], specificity[0], prevalence))]
+    value = np.array(predictive_values(sensitivity[0], specificity[0], prevalence))
+    limits = []
     for side in (1, 2):
-        first = np.array(predictive_values(sensitivity[side], specificity[0], prevalence))
-        second = np.array(predictive_values(sensitivity[0], specificity[side], prevalence))
+        one = np.array(predictive_values(sensitivity[side], specificity[0], prevalence))
+        other = np.array(predictive_values(sensitivity[0], specificity[side], prevalence))
         both = np.array(predictive_values(sensitivity[side], specificity[side], prevalence))
-        reach = np.sqrt((first - at[0]) ** 2 + (second - at[0]) ** 2)
-        limits.append(list(np.maximum(both, at[0] - reach) if side == 1 else np.minimum(both, at[0] + reach)))
-    return (limits[0][0], limits[1][0]), (limits[0][1], limits[1][1])
+        reach = np.hypot(one - value, other - value)
+        limits.append(np.maximum(both, value - reach) if side == 1 else np.minimum(both, value + reach))
+    (ppv_low, npv_low), (ppv_high, npv_high) = np.array(limits).tolist()
+    return (ppv_low, ppv_high), (npv_low, npv_high)

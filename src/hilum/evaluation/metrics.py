@@ -35,75 +35,67 @@ def confusion(y: Ints, predicted: Ints, classes: int, weights: Floats | None = N
     return counts.reshape(*weights.shape[:-1], classes, classes)
 
 
-def accuracy(y: Ints, predicted: Ints, weights: Floats | None = None) -> Floats:
-    """Share of films whose predicted class is the true one, (...).
+def accuracy(counts: Floats) -> Floats:
+    """Share of films whose predicted class is the true one, (...); from a confusion matrix (..., K, K).
 
-    >>> float(accuracy(np.array([0, 0, 1, 1, 1]), np.array([0, 1, 1, 1, 0])))
+    >>> float(accuracy(np.array([[1., 1.], [1., 2.]])))
     0.6
     """
-    return _mean((y == predicted).astype(float), weights)
+    return ratio(_right(counts).sum(-1), counts.sum((-2, -1)))
 
 
-def recall(y: Ints, predicted: Ints, classes: int, weights: Floats | None = None) -> Floats:
+def recall(counts: Floats) -> Floats:
     """Sensitivity of each class: of its films, the share found, (..., K).
 
-    >>> recall(np.array([0, 0, 1, 1, 1, 1]), np.array([0, 1, 1, 1, 1, 0]), 2)
+    >>> recall(np.array([[1., 1.], [1., 3.]]))
     array([0.5 , 0.75])
     """
-    counts = confusion(y, predicted, classes, weights)
     return ratio(_right(counts), counts.sum(-1))
 
 
-def precision(y: Ints, predicted: Ints, classes: int, weights: Floats | None = None) -> Floats:
+def precision(counts: Floats) -> Floats:
     """Of the films called a class, the share that is, (..., K); it holds for the mix of classes in the data only.
 
-    >>> precision(np.array([0, 1, 1, 1]), np.array([0, 0, 0, 0]), 2)      # the second class is never predicted
+    >>> precision(np.array([[1., 0.], [3., 0.]]))  # the second class is never predicted
     array([0.25,  nan])
     """
-    counts = confusion(y, predicted, classes, weights)
     return ratio(_right(counts), counts.sum(-2))
 
 
-def specificity(y: Ints, predicted: Ints, classes: int, weights: Floats | None = None) -> Floats:
+def specificity(counts: Floats) -> Floats:
     """Of the films of all other classes, the share not called this class, (..., K).
 
-    >>> specificity(np.array([0, 0, 1, 1, 1, 1]), np.array([0, 1, 1, 1, 1, 0]), 2)
+    >>> specificity(np.array([[1., 1.], [1., 3.]]))
     array([0.75, 0.5 ])
     """
-    counts = confusion(y, predicted, classes, weights)
     others = counts.sum((-2, -1))[..., None] - counts.sum(-1)
     false_positives = counts.sum(-2) - _right(counts)
     return ratio(others - false_positives, others)
 
 
-def f_beta(y: Ints, predicted: Ints, classes: int, weights: Floats | None = None, *, beta: float = 1.0) -> Floats:
+def f_beta(counts: Floats, beta: float) -> Floats:
     """F-beta of each class, (..., K): recall weighs beta times as much as precision.
 
     van Rijsbergen 1979, Information Retrieval, chapter 7. Computed from the counts, so that it is 0 and not undefined
     when a class that is there is never predicted.
 
-    >>> f_beta(np.array([0, 0, 1, 1, 1, 1]), np.array([0, 1, 1, 1, 1, 0]), 2)      # 2 TP / (2 TP + FN + FP)
+    >>> f_beta(np.array([[1., 1.], [1., 3.]]), 1.0)  # 2 TP / (2 TP + FN + FP)
     array([0.5 , 0.75])
     """
-    counts = confusion(y, predicted, classes, weights)
     square = beta**2
     return ratio((1.0 + square) * _right(counts), square * counts.sum(-1) + counts.sum(-2))
 
 
-def kappa(y: Ints, predicted: Ints, classes: int, weights: Floats | None = None) -> Floats:
-    """Cohen's kappa: agreement beyond what the two margins give by chance, (...), -1 to 1.
+def kappa(counts: Floats) -> Floats:
+    """Cohen's kappa, unweighted: agreement beyond what the two margins give by chance, (...), -1 to 1.
 
-    Cohen 1960, Educ. Psychol. Meas. 20:37. NaN where chance alone agrees always.
+    NaN where chance alone always agrees. Cohen 1960, Educ. Psychol. Meas. 20:37.
 
-    >>> y = np.repeat([0, 0, 1, 1], [20, 5, 10, 15])                      # agreement 0.7, by chance 0.5
-    >>> round(float(kappa(y, np.repeat([0, 1, 0, 1], [20, 5, 10, 15]), 2)), 4)
+    >>> round(float(kappa(np.array([[20., 5.], [10., 15.]]))), 4)  # agreement 0.7, by chance 0.5
     0.4
     """
-    counts = confusion(y, predicted, classes, weights)
-    total = counts.sum((-2, -1))
-    chance = ratio((counts.sum(-1) * counts.sum(-2)).sum(-1), total**2)
-    observed = ratio(_right(counts).sum(-1), total)
-    return ratio(observed - chance, 1.0 - chance)
+    chance = ratio((counts.sum(-1) * counts.sum(-2)).sum(-1), counts.sum((-2, -1)) ** 2)
+    return ratio(accuracy(counts) - chance, 1.0 - chance)
 
 
 def macro(of_classes: Floats) -> Floats:
@@ -115,16 +107,6 @@ def macro(of_classes: Floats) -> Floats:
     nan
     """
     return np.asarray(of_classes.mean(-1))
-
-
-def balanced_accuracy(y: Ints, predicted: Ints, classes: int, weights: Floats | None = None) -> Floats:
-    """Mean of the classes' sensitivities, (...); guessing gives 1 / K. Brodersen et al. 2010, ICPR."""
-    return macro(recall(y, predicted, classes, weights))
-
-
-def macro_f1(y: Ints, predicted: Ints, classes: int, weights: Floats | None = None) -> Floats:
-    """Mean of the classes' F1, (...)."""
-    return macro(f_beta(y, predicted, classes, weights))
 
 
 def predictive_values(
@@ -162,11 +144,6 @@ def auroc(positive: Bools, score: Floats, weights: Floats | None = None) -> Floa
     return ratio(pairs_won, positives.sum(-1) * negatives.sum(-1))
 
 
-def macro_auroc(y: Ints, p: Floats, weights: Floats | None = None) -> Floats:
-    """Mean of the AUROCs of each class against the rest, (...)."""
-    return macro(by_class(auroc, y, p, weights))
-
-
 def by_class(figure: Callable[..., Floats], y: Ints, p: Floats, weights: Floats | None = None) -> Floats:
     """`auroc` or `average_precision` of each class against the rest, (..., K).
 
@@ -179,8 +156,8 @@ def by_class(figure: Callable[..., Floats], y: Ints, p: Floats, weights: Floats 
 def average_precision(positive: Bools, score: Floats, weights: Floats | None = None) -> Floats:
     """Precision averaged over the steps of recall, (...): the sum of (R_i - R_(i-1)) P_i, without interpolation.
 
-    `positive` (N,) truth, `score` (N,). NaN where there is no positive or no negative film. A model that knows nothing has
-    the share of positives, not 0.5.
+    `positive` (N,) truth, `score` (N,). NaN where there is no positive or no negative film. A model that knows
+    nothing has the share of positives, not 0.5.
 
     >>> round(float(average_precision(np.array([True, False, True]), np.array([0.9, 0.8, 0.7]))), 4)   # (1 + 2/3) / 2
     0.8333
@@ -194,9 +171,10 @@ def average_precision(positive: Bools, score: Floats, weights: Floats | None = N
 
 
 def brier(y: Ints, p: Floats, weights: Floats | None = None) -> Floats:
-    """Brier score in its first, multi-class definition: squared error summed over the classes, mean of the films, 0 to 2.
+    """Brier score in its first, multi-class definition: squared error summed over the classes, mean over films.
 
-    Brier 1950, Mon. Weather Rev. 78:1. For two classes it is twice the number that is often called Brier score.
+    From 0, the best, to 2. For two classes it is twice the number that is often called Brier score.
+    Brier 1950, Mon. Weather Rev. 78:1.
 
     >>> round(float(brier(np.array([0]), np.array([[0.7, 0.2, 0.1]]))), 4)         # 0.09 + 0.04 + 0.01
     0.14
@@ -214,10 +192,10 @@ def log_loss(y: Ints, p: Floats, weights: Floats | None = None) -> Floats:
 
 
 def calibration_error(y: Ints, p: Floats, weights: Floats | None = None, *, bins: int | None = None) -> Floats:
-    """Expected calibration error of the most probable class: mean gap between its probability and how often it is true.
+    """Expected calibration error of the most probable class: the gap between how probable and how often true it is.
 
-    Bins hold equally many films each (`bins_of`), because with bins of equal width nearly all films of a good model fall
-    into the last. Too high by chance where films are few, even if the model is calibrated.
+    Bins hold equally many films each (`bins_of`), because with bins of equal width nearly all films of a good model
+    fall into the last. Too high by chance where films are few, even if the model is calibrated.
     Guo et al. 2017, ICML (top label); Nixon et al. 2019, CVPR workshops (bins of equal mass).
 
     >>> y, p = np.array([0, 0, 0, 1]), np.array([[0.8, 0.2]] * 4)                  # says 0.8, is right in 0.75
@@ -228,7 +206,7 @@ def calibration_error(y: Ints, p: Floats, weights: Floats | None = None, *, bins
 
 
 def calibration_gaps(y: Ints, p: Floats, weights: Floats | None = None, *, bins: int | None = None) -> Floats:
-    """The parts of the calibration error before their sign is lost: each bin's gap times its share of films, (..., bins).
+    """The calibration error before signs are lost: each bin's gap times its share of the films, (..., bins).
 
     The bins are those of the unweighted films. Above 0 the model is too sure.
     """

@@ -31,11 +31,12 @@ def choose_threshold(positive: Bools, score: Floats, wished_sensitivity: float) 
 def choose_thresholds(y: Any, p: Floats, classes: list[str], wished_sensitivity: float) -> dict[str, dict[str, Any]]:
     """An operating point for each class, one against the rest, from validation's `y` (N,) and `p` (N, K).
 
-    Each is {threshold, wished_sensitivity, reason}; threshold is None, with the reason, where validation has no film of the
-    class.
+    Each is {threshold, wished_sensitivity, reason}; threshold is None, with the reason, where validation has no
+    film of the class.
 
-    >>> choose_thresholds(np.array([0, 0]), np.array([[0.9, 0.1], [0.6, 0.4]]), ["ill", "well"], 1.0)["ill"]["threshold"]
-    0.6
+    >>> points = choose_thresholds(np.array([0, 0]), np.array([[0.9, 0.1], [0.6, 0.4]]), ["ill", "well"], 1.0)
+    >>> points["ill"]["threshold"], points["well"]["reason"]
+    (0.6, 'validation has no film of well')
     """
     points = {}
     for number, name in enumerate(classes):
@@ -54,8 +55,8 @@ def thresholds_of(points: Mapping[str, Mapping[str, Any]], classes: list[str]) -
 def at_thresholds(y: Any, p: Floats, thresholds: Floats, weights: Floats | None = None) -> tuple[Floats, Floats]:
     """Sensitivity and specificity of p[:, k] >= thresholds[k] for each class, (..., K) each; NaN where undefined.
 
-    >>> sensitivity, specificity = at_thresholds(np.array([0, 0, 1]), np.array([[.9, .1], [.4, .6], [.2, .8]]), np.array([.5, .7]))
-    >>> sensitivity, specificity
+    >>> p = np.array([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8]])
+    >>> at_thresholds(np.array([0, 0, 1]), p, np.array([0.5, 0.7]))
     (array([0.5, 1. ]), array([1., 1.]))
     """
     weights = np.ones(len(p)) if weights is None else weights

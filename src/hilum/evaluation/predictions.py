@@ -5,12 +5,12 @@ predictions.csv has a row per image and the columns
     image_id, patient_id, source, part, fold, label, predicted, p_<class>, p_<class>, ...
 
 `label` is the class that is true and may be missing, `predicted` the class that was called, and the p_ columns hold one
-probability per class, in the order of the classes. Another team's model joins with image_id, label and p_ columns alone.
+probability per class, in the order of the classes. Another team's model joins with image_id, label and p_ columns
+alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ import pandas as pd
 from hilum.data.manifest import PARTS
 from hilum.errors import DataError, RequestError
 from hilum.evaluation.calibration import apply_temperature
-from hilum.evaluation.metrics import Bools, Floats
+from hilum.evaluation.metrics import Bools, Floats, Ints
 from hilum.files import whole_file
 
 COLUMNS = {
@@ -50,6 +50,11 @@ def classes_of(predictions: pd.DataFrame) -> list[str]:
 def probabilities_of(predictions: pd.DataFrame) -> Floats:
     """The p_ columns as (N, K)."""
     return predictions[[PREFIX + name for name in classes_of(predictions)]].to_numpy(np.float64)
+
+
+def class_numbers(names: pd.Series, classes: list[str]) -> Ints:
+    """The number of each class name, (N,); -1 where it is missing."""
+    return np.asarray(pd.Categorical(names, categories=classes).codes, dtype=np.int64)
 
 
 def from_probabilities(manifest: pd.DataFrame, p: Floats, classes: list[str], temperature: float = 1.0) -> pd.DataFrame:
@@ -89,7 +94,7 @@ def check(predictions: pd.DataFrame, *, where: str = "predictions.csv") -> pd.Da
     for name, dtype in COLUMNS.items():
         given = predictions[name] if name in predictions else pd.Series(pd.NA, index=predictions.index)
         try:
-            out[name] = given.astype(dtype)
+            out[name] = given.astype(pd.api.types.pandas_dtype(dtype))
         except (TypeError, ValueError) as error:
             raise DataError(f"column {name!r} does not hold {dtype} values: {error}", where=where) from None
     out["predicted"] = out["predicted"].fillna(best)
@@ -178,29 +183,22 @@ def _probabilities(predictions: pd.DataFrame, classes: list[str], where: str) ->
 
 def _check_values(table: pd.DataFrame, classes: list[str], where: str) -> None:
     empty = (table["image_id"].isna() | (table["image_id"] == "")).to_numpy(bool)
-    _refuse(empty, table, where, lambda row: "image_id is empty")
-    for name in ("label", "predicted"):
-        strange = (table[name].notna() & ~table[name].isin(classes)).to_numpy(bool)
-        _refuse(
-            strange,
-            table,
-            where,
-            lambda row, name=name: f"{name} {table[name].iloc[row]!r} is not one of the classes {', '.join(classes)}",
-        )
-    strange = (table["part"].notna() & ~table["part"].isin(PARTS)).to_numpy(bool)
-    _refuse(strange, table, where, lambda row: f"part {table['part'].iloc[row]!r} is not one of {', '.join(PARTS)}")
+    _refuse(empty, table, where, "image_id is empty")
+    for name, known in {"label": classes, "predicted": classes, "part": list(PARTS)}.items():
+        strange = (table[name].notna() & ~table[name].isin(known)).to_numpy(bool)
+        if strange.any():
+            value = table[name].iloc[int(strange.argmax())]
+            _refuse(strange, table, where, f"{name} {value!r} is not one of {', '.join(known)}")
     if table["part"].notna().any():
-        _refuse(
-            table["part"].isna().to_numpy(), table, where, lambda row: "part is missing, though other rows have one"
-        )
+        _refuse(table["part"].isna().to_numpy(), table, where, "part is missing, though other rows have one")
     twice = table.duplicated(["image_id", "part"]).to_numpy()
-    _refuse(twice, table, where, lambda row: "this image_id stands there twice in the same part")
+    _refuse(twice, table, where, "this image_id stands there twice in the same part")
 
 
-def _refuse(bad: Bools, table: pd.DataFrame, where: str, told: Callable[[int], str]) -> None:
+def _refuse(bad: Bools, table: pd.DataFrame, where: str, told: str) -> None:
     if bad.any():
         row = int(bad.argmax())
-        raise DataError(told(row), where=_place(table, row, where))
+        raise DataError(told, where=_place(table, row, where))
 
 
 def _place(table: pd.DataFrame, row: int, where: str) -> str:

@@ -10,6 +10,8 @@ import io
 import re
 import warnings
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -18,7 +20,7 @@ from typing import Any
 import pydicom
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from hilum.errors import FilmError
+from hilum.errors import FilmError, HilumError
 from hilum.image.film import MAX_FILE_BYTES
 from hilum.image.kinds import HEAD_BYTES, kind_of
 
@@ -181,18 +183,34 @@ def open_object(data: bytes, keywords: list[str], *, pixels: bool) -> pydicom.Da
     """
     data = _inflated(data)
     forced = data[128:132] != b"DICM"  # `kind_of` has judged it plausible
+    with broken_as_film_error():
+        dataset = pydicom.dcmread(
+            io.BytesIO(data), force=forced, stop_before_pixels=not pixels, specific_tags=list(keywords)
+        )
+        _state_transfer_syntax(dataset)
+    return dataset
+
+
+@contextmanager
+def broken_as_film_error() -> Iterator[None]:
+    """Every error of pydicom and its decoders becomes a FilmError, and their warnings are not shown.
+
+    On broken objects they raise nearly every kind of error; and they warn of what does not conform, where what matters
+    is checked here.
+    """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # pydicom warns of what is not conformant; we judge by what we need
-            dataset = pydicom.dcmread(
-                io.BytesIO(data), force=forced, stop_before_pixels=not pixels, specific_tags=list(keywords)
-            )
-            _state_transfer_syntax(dataset)
+            warnings.simplefilter("ignore")
+            yield
+    except HilumError:
+        raise
     except RecursionError:
         raise FilmError("the DICOM object nests its sequences too deeply") from None
-    except Exception as error:  # pydicom raises nearly every kind of error on broken objects
-        raise FilmError(f"{DAMAGED}: {brief(error)}", next_step="Copy it again.") from None
-    return dataset
+    except MemoryError:
+        raise FilmError("there is not enough memory to decode this film") from None
+    except Exception as error:
+        reason = f"{type(error).__name__} {error}".split("\n")[0][:200]
+        raise FilmError(f"{DAMAGED}: {reason}", next_step="Copy it again.") from None
 
 
 def value_of(dataset: pydicom.Dataset, keyword: str) -> Any:
@@ -312,8 +330,3 @@ def _iso(day: date | None) -> str | None:
 
 def _upper(text: str | None) -> str | None:
     return text.upper() if text else None
-
-
-def brief(error: Exception) -> str:
-    """The kind and first line of an error of a library, for the end of a message."""
-    return f"{type(error).__name__} {error}".split("\n")[0][:200]

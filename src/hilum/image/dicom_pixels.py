@@ -6,17 +6,25 @@ can occur and then looked up: exact, fast, and of bounded memory.
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 import pydicom
 from pydicom.encaps import get_frame
-from pydicom.pixels import apply_color_lut, pixel_array
+from pydicom.pixels import apply_color_lut, get_decoder, pixel_array
 from pydicom.uid import UID, JPEG2000TransferSyntaxes, JPEGLSTransferSyntaxes, JPEGTransferSyntaxes, RLELossless
 
 from hilum.errors import FilmError
+from hilum.image import workers
 from hilum.image.codestream import check_scans, jpeg2000_size, jpeg_frame
-from hilum.image.dicom import DAMAGED, HEADER_KEYWORDS, brief, header_of, number_of, open_object, text_of, value_of
+from hilum.image.dicom import (
+    DAMAGED,
+    HEADER_KEYWORDS,
+    broken_as_film_error,
+    header_of,
+    number_of,
+    open_object,
+    text_of,
+    value_of,
+)
 from hilum.image.film import FileFacts, Film, check_size, full_scale, luminance, to_eight_bits
 from hilum.image.jpeg import jpeg_grey
 
@@ -32,6 +40,9 @@ _PIXEL_KEYWORDS = [
     "FloatPixelData", "DoubleFloatPixelData",
 ]  # fmt: skip
 _GREY = ("MONOCHROME1", "MONOCHROME2")
+# Process 1 and processes 2 and 4; the latter may hold 12 bits, and hold 8 nearly always.
+_EIGHT_BIT_JPEG = JPEGTransferSyntaxes[:2]
+_GDCM = [*JPEGTransferSyntaxes[2:], *JPEGLSTransferSyntaxes]
 _COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "PALETTE COLOR")
 
 
@@ -43,25 +54,17 @@ def decode_dicom(data: bytes, at_least_px: int | None = None) -> Film:
     and for damaged ones.
     """
     dataset = open_object(data, _PIXEL_KEYWORDS, pixels=True)
-    header = header_of(dataset)
-    facts = _checked_facts(dataset)
-    try:
-        # pydicom warns of what is not conformant; what matters is checked here. Overflow of floats in LUTs is clipped.
-        with warnings.catch_warnings(), np.errstate(all="ignore"):
-            warnings.simplefilter("ignore")
-            stored = _stored_values(dataset, facts, at_least_px)
-            if facts.mode in _GREY:
-                pixels = _grey(dataset, stored, facts)
-            else:
-                colour = apply_color_lut(stored, dataset) if facts.mode == "PALETTE COLOR" else stored
-                pixels = to_eight_bits(luminance(colour))
-    except FilmError:
-        raise
-    except RecursionError:
-        raise FilmError("the DICOM object nests its sequences too deeply") from None
-    except Exception as error:  # pydicom and its decoders raise nearly every kind of error on broken objects
-        raise FilmError(f"{DAMAGED}, or its compression is not known: {brief(error)}") from None
-    return Film(np.ascontiguousarray(pixels), facts, header)
+    with broken_as_film_error(), np.errstate(all="ignore"):
+        facts = _checked_facts(dataset)
+        if _transfer_syntax(dataset) in _GDCM and not workers.in_a_worker():
+            return workers.alone(decode_dicom, data)
+        stored = _stored_values(dataset, facts, at_least_px)
+        if facts.mode in _GREY:
+            pixels = _grey(dataset, stored, facts)
+        else:
+            colour = apply_color_lut(stored, dataset) if facts.mode == "PALETTE COLOR" else stored
+            pixels = to_eight_bits(luminance(colour))
+        return Film(np.ascontiguousarray(pixels), facts, header_of(dataset))
 
 
 def _checked_facts(dataset: pydicom.Dataset) -> FileFacts:
@@ -109,11 +112,11 @@ def _stored_values(dataset: pydicom.Dataset, facts: FileFacts, at_least_px: int 
         frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
         channels = 1 if facts.mode in _GREY or facts.mode == "PALETTE COLOR" else 3
         _check_codestream(frame, syntax, facts, channels)
-        if syntax in JPEGTransferSyntaxes[:2] and facts.mode in _GREY and facts.bits == 8:
+        if syntax in _EIGHT_BIT_JPEG and facts.mode in _GREY and facts.bits == 8:
             header = jpeg_frame(frame)
             if header.bits == 8 and header.components == 1 and not number_of(dataset, "PixelRepresentation"):
                 return jpeg_grey(frame, header, at_least_px)  # faster than pydicom's decoders, and whole or not at all
-    values = pixel_array(dataset, raw=False)
+    values = pixel_array(dataset, raw=False, decoding_plugin=_decoder(syntax))
     expected = (facts.height, facts.width)
     if values.shape[:2] != expected or values.dtype.kind not in "iu" or values.dtype.itemsize > 2:
         raise FilmError(f"{DAMAGED}: its pixels are {values.shape} of {values.dtype}, not {expected}")
@@ -126,7 +129,7 @@ def _check_codestream(frame: bytes, syntax: UID, facts: FileFacts, channels: int
     if syntax in JPEGTransferSyntaxes or syntax in JPEGLSTransferSyntaxes:
         header = jpeg_frame(frame)
         found = (header.width, header.height)
-        if header.bits > 8 and syntax in JPEGTransferSyntaxes[:2] and not _reads_twelve_bit_jpeg(syntax):
+        if header.bits > 8 and syntax in _EIGHT_BIT_JPEG and not _reads_twelve_bit_jpeg(syntax):
             raise FilmError(
                 "the DICOM object holds a 12-bit JPEG, for which there is no free decoder here",
                 next_step="Convert it with dcmdjpeg of DCMTK, or install pylibjpeg-libjpeg (GPL).",
@@ -147,10 +150,21 @@ def _check_codestream(frame: bytes, syntax: UID, facts: FileFacts, channels: int
         raise FilmError(f"{DAMAGED}: its header says {stated} pixels, the picture in it {found}")
 
 
-def _reads_twelve_bit_jpeg(syntax: UID) -> bool:
-    from pydicom.pixels import get_decoder
+def _decoder(syntax: UID) -> str:
+    """The plugin of pydicom that decodes, so that it does not depend on what else is installed; "" is pydicom's choice.
 
-    return "pylibjpeg" in get_decoder(syntax).available_plugins
+    GDCM comes last: on some broken JPEGs it ends the whole process, so what only it decodes is decoded in another one.
+    """
+    if syntax in JPEG2000TransferSyntaxes or _reads_twelve_bit_jpeg(syntax):
+        return "pylibjpeg"
+    if syntax in _EIGHT_BIT_JPEG:
+        return "pillow"
+    return "gdcm" if syntax in _GDCM else ""
+
+
+def _reads_twelve_bit_jpeg(syntax: UID) -> bool:
+    """Whether the user has installed pylibjpeg-libjpeg, which is GPL and therefore no requirement of ours."""
+    return syntax in _EIGHT_BIT_JPEG and "pylibjpeg" in get_decoder(syntax).available_plugins
 
 
 def _grey(dataset: pydicom.Dataset, stored: np.ndarray, facts: FileFacts) -> np.ndarray:

@@ -11,6 +11,8 @@ pipe does, so none outlives its parent, however that ends.
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import os
 import pickle
 import queue
@@ -21,7 +23,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from hilum.errors import FilmError, HilumError
@@ -63,12 +65,96 @@ def _tried(job: Job, item: Any) -> Any:
         return error
 
 
+def alone(job: Job, item: Any, *, seconds: float = SECONDS_PER_FILM) -> Any:
+    """job(item) in a process of its own, for decoders that are known to abort the process on broken films.
+
+    The process is kept for the next call. FilmError where it dies or takes longer than `seconds`. A worker may die
+    anyway: see `in_a_worker`.
+    """
+    with _lone_lock:
+        worker = _lone_worker()
+        overdue = threading.Timer(seconds, worker.process.kill)
+        overdue.start()
+        try:
+            (answer,) = worker.ask(job, [item])
+        except (OSError, EOFError):
+            worker.end()
+            raise _to_blame() from None
+        finally:
+            overdue.cancel()
+    if isinstance(answer, FilmError):
+        raise answer
+    return answer
+
+
+def in_a_worker() -> bool:
+    """Whether this process is one of `map_films` or `alone`, and may die over a film."""
+    return _in_a_worker
+
+
+_in_a_worker = False
+_lone: dict[int, _Worker] = {}  # by process, because a fork must not share its parent's
+_lone_lock = threading.Lock()
+
+
+def _lone_worker() -> _Worker:
+    worker = _lone.get(os.getpid())
+    if worker is None or worker.process.poll() is not None:
+        worker = _lone[os.getpid()] = _Worker.start()
+        atexit.register(worker.end)
+        worker.greet()
+    return worker
+
+
+def _to_blame() -> FilmError:
+    return FilmError("the decoder crashed on this film, or took too long and was stopped")
+
+
 @dataclass
 class _Worker:
-    """A process, and the films it was sent."""
+    """A process that does what it is asked."""
 
     process: subprocess.Popen[bytes]
-    deadline: float = field(default=float("inf"))
+    deadline: float = float("inf")
+
+    @classmethod
+    def start(cls) -> _Worker:
+        return cls(
+            subprocess.Popen(
+                [sys.executable, "-c", _START, *sys.path],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                # What C libraries print there would spoil the user's progress bars.
+                stderr=subprocess.DEVNULL,
+                env={**os.environ, "OMP_NUM_THREADS": "1"},
+            )
+        )
+
+    def greet(self) -> None:
+        """Wait until it is ready; HilumError where it ends before."""
+        try:
+            _receive(self.process.stdout)
+        except (OSError, EOFError):
+            raise HilumError(
+                "the processes that decode films do not start",
+                next_step="Free some memory, or set training.workers = 1.",
+            ) from None
+
+    def ask(self, job: Job, items: list[Any]) -> list[Any]:
+        """The answers, in order; EOFError or OSError where it dies over them."""
+        _send(self.process.stdin, (job, items))
+        answer = _receive(self.process.stdout)
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(OSError):  # what it had not read yet
+                    pipe.close()
 
 
 class _Pool:
@@ -110,37 +196,22 @@ class _Pool:
             while (chunk := self._next()) is not None:
                 done = self._ask(worker, chunk)
                 if done is None:
-                    worker.process.kill()
-                    worker.process.wait()
+                    worker.end()
                     worker = self._started()
                     done = self._blamed(chunk)
                 self._put(done)
-            worker.process.stdin.close()  # type: ignore[union-attr]  # it is a pipe
+            worker.end()
         except BaseException as error:
             self._put(error)
 
     def _started(self) -> _Worker:
-        process = subprocess.Popen(
-            [sys.executable, "-c", _START, *sys.path],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            # What C libraries print there would spoil the user's progress bars.
-            stderr=subprocess.DEVNULL,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )
-        worker = _Worker(process, deadline=time.monotonic() + SECONDS_TO_START)
+        worker = _Worker.start()
+        worker.deadline = time.monotonic() + SECONDS_TO_START
         with self._lock:
-            if self._stopped:
-                process.kill()
             self._workers.append(worker)
-        try:
-            _receive(process.stdout)  # the greeting
-        except EOFError:
-            if not self._stopped:
-                raise HilumError(
-                    "the processes that decode films do not start",
-                    next_step="Free some memory, or set training.workers = 1.",
-                ) from None
+            if self._stopped:
+                worker.process.kill()
+        worker.greet()
         worker.deadline = float("inf")
         return worker
 
@@ -152,19 +223,16 @@ class _Pool:
         """The results of a chunk, or None where the worker died over it."""
         worker.deadline = time.monotonic() + self._seconds * len(chunk)
         try:
-            _send(worker.process.stdin, (self._job, [self._items[index] for index in chunk]))
-            answer = _receive(worker.process.stdout)
+            answer = worker.ask(self._job, [self._items[index] for index in chunk])
         except (OSError, EOFError):
             return None
         finally:
             worker.deadline = float("inf")
-        if isinstance(answer, BaseException):
-            raise answer
         return list(zip(chunk, answer, strict=True))
 
     def _blamed(self, chunk: list[int]) -> list[tuple[int, Any]]:
         if len(chunk) == 1:
-            return [(chunk[0], FilmError("the decoder crashed on this film, or took too long and was stopped"))]
+            return [(chunk[0], _to_blame())]
         with self._lock:
             self._waiting.extendleft([index] for index in chunk)
         return []
@@ -193,14 +261,13 @@ class _Pool:
             if thread.is_alive():
                 thread.join(timeout=5.0)
         for worker in self._workers:
-            worker.process.wait()
-            for pipe in (worker.process.stdin, worker.process.stdout):
-                if pipe is not None:
-                    pipe.close()
+            worker.end()
 
 
 def serve() -> None:
     """The life of a worker: chunks from standard input, results to standard output, until the pipe ends."""
+    global _in_a_worker
+    _in_a_worker = True
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its workers
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever a library prints must not mix with the answers

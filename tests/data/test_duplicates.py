@@ -1,0 +1,178 @@
+"""Films that stand twice in a manifest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+from hilum.data.duplicates import NEAR, clusters, find, links, near_pairs
+from hilum.errors import DataError
+from hilum.image.fingerprint import BITS, perceptual_hash
+
+RNG = np.random.default_rng(0)
+
+
+def manifest(*films: tuple[str, str | None, str | None]) -> pd.DataFrame:
+    return pd.DataFrame(films, columns=["image_id", "sha256", "phash"]).astype("string")
+
+
+def phash(*flipped: int) -> str:
+    """The fingerprint of no set bit, with some bits set."""
+    bits = np.zeros(BITS, np.uint8)
+    bits[list(flipped)] = 1
+    return np.packbits(bits).tobytes().hex()
+
+
+def fingerprints_with_copies(count: int, shares: list[float]) -> np.ndarray:
+    """Random fingerprints, followed by a copy of the first ones that differs in the share of bits."""
+    bits = RNG.integers(0, 2, (count, BITS)).astype(np.uint8)
+    copies = bits[: len(shares)].copy()
+    for copy, share in zip(copies, shares, strict=True):
+        copy[RNG.choice(BITS, round(share * BITS), replace=False)] ^= 1
+    return np.packbits(np.concatenate([bits, copies]), axis=1).view(np.uint64)
+
+
+def test_equal_bytes_are_exact_and_equal_pictures_are_near() -> None:
+    pairs = find(manifest(("c", "11", phash(3)), ("a", "11", phash(3)), ("b", "22", phash(3, 4)), ("d", "33", None)))
+    assert pairs.to_dict("records") == [
+        {"image_id_a": "a", "image_id_b": "b", "kind": "near", "distance": 1 / 1024},
+        {"image_id_a": "a", "image_id_b": "c", "kind": "exact", "distance": 0.0},
+        {"image_id_a": "b", "image_id_b": "c", "kind": "near", "distance": 1 / 1024},
+    ]
+
+
+def test_one_fingerprint_in_two_files_is_a_near_duplicate_at_distance_0() -> None:
+    pairs = find(manifest(("a", "11", phash(3)), ("b", "22", phash(3))))
+    assert pairs[["kind", "distance"]].to_numpy().tolist() == [["near", 0.0]]
+
+
+def test_the_limit_is_24_percent_of_the_bits() -> None:
+    within, beyond = int(NEAR * BITS), int(NEAR * BITS) + 1
+    # Flipped bits in one run leave most bands whole, so that the limit decides and not chance.
+    assert len(find(manifest(("a", None, phash()), ("b", None, phash(*range(within)))))) == 1
+    assert len(find(manifest(("a", None, phash()), ("b", None, phash(*range(beyond)))))) == 0
+
+
+def test_missing_hashes_are_equal_to_nothing() -> None:
+    films = manifest(("a", None, None), ("b", None, None), ("c", "11", ""), ("d", "22", ""))
+    assert find(films).empty
+    assert clusters(films).tolist() == ["a", "b", "c", "d"]
+
+
+def test_a_manifest_without_hashes_is_refused() -> None:
+    with pytest.raises(DataError, match="sha256 and phash are empty"):
+        find(manifest(("a", None, None), ("b", None, None)))
+    with pytest.raises(DataError, match="sha256 and phash are empty"):
+        find(manifest(("a", "11", None)).drop(columns="phash"))
+
+
+def test_fingerprints_of_another_length_are_refused() -> None:
+    with pytest.raises(DataError, match="256 hexadecimal digits, not 16"):
+        find(manifest(("a", "11", "8f373714acfcf4d0")))
+
+
+def test_an_empty_manifest_has_no_duplicates() -> None:
+    assert find(manifest()).columns.tolist() == ["image_id_a", "image_id_b", "kind", "distance"]
+    assert find(manifest()).empty
+    assert clusters(manifest()).empty
+
+
+def test_a_chain_of_duplicates_is_one_cluster_named_by_its_smallest_id() -> None:
+    films = manifest(("c", "11", None), ("b", "11", phash(1)), ("a", "22", phash(2)), ("z", "33", phash(*range(600))))
+    assert clusters(films).to_dict() == {"c": "a", "b": "a", "a": "a", "z": "z"}
+
+
+def test_clusters_do_not_depend_on_the_order_of_the_rows() -> None:
+    table = pd.DataFrame({"bits": list(fingerprints_with_copies(60, [0.05] * 20))})
+    films = manifest(*[(f"{n:02d}", None, row.tobytes().hex()) for n, row in enumerate(table["bits"])])
+    shuffled = films.sample(frac=1, random_state=1)
+    assert clusters(films).to_dict() == clusters(shuffled).to_dict()
+    assert find(films).equals(find(shuffled))
+    assert len(find(films)) == 20
+
+
+def test_a_pair_is_found_whatever_other_films_there_are() -> None:
+    bits = fingerprints_with_copies(400, [0.23])
+    alone, _ = near_pairs(bits[[0, 400]])
+    among, _ = near_pairs(bits)
+    assert len(alone) == len(among)
+
+
+def test_near_pairs_are_those_of_comparing_all() -> None:
+    bits = fingerprints_with_copies(800, [*np.linspace(0, 0.2, 150), *np.linspace(0.25, 0.4, 50)])
+    difference = np.bitwise_count(bits[:, None] ^ bits[None]).sum(axis=2) / BITS
+    expected = np.argwhere(np.triu(difference <= NEAR, 1))
+    pairs, distance = near_pairs(bits)
+    assert pairs.tolist() == expected.tolist()
+    assert distance.tolist() == difference[tuple(expected.T)].tolist()
+    assert len(pairs) == 150
+
+
+def test_many_copies_of_one_film_are_chained_and_not_paired() -> None:
+    films = manifest(*[(f"{n:05d}", "11", phash(5)) for n in range(5000)])
+    assert len(links(films)) < 3 * len(films)
+    assert clusters(films).nunique() == 1
+
+
+def test_the_row_index_of_the_table_does_not_matter() -> None:
+    films = manifest(("a", "11", phash(1)), ("b", "11", phash(1)))
+    assert find(films.set_index(pd.Index([7, 7]))).equals(find(films))
+
+
+@pytest.fixture(scope="module")
+def fingerprints(request: pytest.FixtureRequest) -> pd.DataFrame:
+    from conftest import SHARED
+
+    if not (SHARED / "data").is_dir():
+        pytest.skip("no real films")
+    folders = ["kermany", "kermany-large", "kaggle-covid19-pneumonia/Data/test", "cohen", "figure1"]
+    paths = [path for name in folders for path in sorted((SHARED / "data" / name).rglob("*.[jp]*g"))]
+    hashes = [perceptual_hash(cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)) for path in paths]
+    ids = [str(path.relative_to(SHARED / "data")) for path in paths]
+    return pd.DataFrame({"image_id": ids, "sha256": pd.NA, "phash": hashes}).astype("string")
+
+
+@pytest.mark.real
+def test_every_large_film_of_kermany_is_found_in_kermany(fingerprints: pd.DataFrame) -> None:
+    films = fingerprints[fingerprints["image_id"].str.startswith("kermany")]
+    pairs = find(films)
+    across = pairs[pairs["image_id_a"].str.startswith("kermany-large") & pairs["image_id_b"].str.startswith("kermany/")]
+    same_name = across["image_id_a"].map(lambda x: Path(x).name) == across["image_id_b"].map(lambda x: Path(x).name)
+    assert across.loc[same_name, "image_id_a"].nunique() == 630
+    # The six others: of three films, kermany holds an equal file under another name, and kermany-large both.
+    assert len(across) == 636
+
+
+@pytest.mark.real
+def test_every_normal_and_pneumonia_test_film_of_the_kaggle_collection_is_in_kermany(
+    fingerprints: pd.DataFrame,
+) -> None:
+    films = fingerprints[fingerprints["image_id"].str.contains(r"^kermany/|Data/test/(?:NORMAL|PNEUMONIA)")]
+    pairs = find(films)
+    found = pairs.loc[pairs["image_id_b"].str.startswith("kermany/"), "image_id_a"]
+    found = found[found.str.startswith("kaggle")]
+    assert found.nunique() == 317 + 855
+
+
+@pytest.mark.real
+def test_a_child_of_kermany_stands_in_figure1_as_covid_19(fingerprints: pd.DataFrame) -> None:
+    """Seen by eye: figure1's COVID-00020 is Kermany's person1004_virus_1686, a child of 1 to 5 years."""
+    pairs = find(fingerprints[fingerprints["image_id"].str.contains("^kermany/|^figure1/")])
+    across = pairs[pairs["image_id_a"].str.startswith("figure1") & pairs["image_id_b"].str.startswith("kermany")]
+    assert [(Path(a).stem, Path(b).stem) for a, b in zip(across["image_id_a"], across["image_id_b"], strict=True)] == [
+        ("COVID-00020", "person1004_virus_1686")
+    ]
+
+
+@pytest.mark.real
+def test_duplicates_of_cohen_are_the_nine_that_were_looked_at(fingerprints: pd.DataFrame) -> None:
+    pairs = find(fingerprints[fingerprints["image_id"].str.startswith("cohen")])
+    stems = {
+        frozenset((Path(a).stem, Path(b).stem)) for a, b in zip(pairs["image_id_a"], pairs["image_id_b"], strict=True)
+    }
+    assert frozenset(("AR-1", "AR-2")) in stems
+    assert frozenset(("A7E260CE-8A00-4C5F-A7F5-27336527A981", "case_76_1-3")) not in stems  # 0.27: its contrast differs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -18,42 +19,29 @@ def list_() -> None:
     from rich.table import Table
 
     from hilum.model import store
-    from hilum.model.zoo import BACKBONES, Backbone
+    from hilum.model.zoo import BACKBONES
 
     held = {stored.timm: stored for stored in store.everything()}
-    others = [
-        Backbone(name, name, 0, None, stored.licence)
-        for name, stored in held.items()
-        if name not in {backbone.timm for backbone in BACKBONES.values()}
-    ]
-    table = Table("backbone", "timm name", "parameters, millions", "side, px", "licence", "in store")
-    answer = []
-    for backbone in [*BACKBONES.values(), *others]:
-        stored = held.get(backbone.timm)
-        millions = "" if backbone.parameters_m is None else f"{backbone.parameters_m:.1f}"
-        table.add_row(
-            backbone.name,
-            backbone.timm,
-            millions,
-            str(backbone.side_px or ""),
-            stored.licence if stored else backbone.licence,
-            stored.origin if stored else "-",
-        )
-        answer.append(
-            {
-                "name": backbone.name,
-                "timm": backbone.timm,
-                "parameters_millions": backbone.parameters_m,
-                "side_px": backbone.side_px or None,
-                "licence": stored.licence if stored else backbone.licence,
-                "in_store": stored is not None,
-                "origin": stored.origin if stored else None,
-                "sha256": stored.sha256 if stored else None,
-            }
-        )
+    table = Table(box=None, pad_edge=False)
+    for heading in ("backbone", "timm name"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("million", "px", "in store"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for backbone in BACKBONES.values():
+        there = "yes" if backbone.timm in held else "-"
+        table.add_row(backbone.name, backbone.timm, f"{backbone.parameters_m:.1f}", str(backbone.side_px), there)
     terminal.show(table)
-    terminal.say(f"store: {store.folder()}")
-    terminal.answer(answer)
+    terminal.say(f"million: parameters without the classifier; px: side of the films\nstore: {store.folder()}")
+    for stored in held.values():
+        terminal.say(
+            f"  {stored.timm}: {stored.size_bytes / 1e6:.1f} MB, {stored.origin}, licence {stored.licence or 'unknown'}"
+        )
+    terminal.answer(
+        {
+            "backbones": [asdict(backbone) for backbone in BACKBONES.values()],
+            "store": [asdict(stored) for stored in held.values()],
+        }
+    )
 
 
 @app.command()
@@ -85,7 +73,7 @@ def import_(
     found = zoo.find(backbone)
     if file.suffix.lower() in weights.PICKLES:
         terminal.err.print(
-            f"warning: {file} is a pickle. It is read {'WITH' if trust_pickle else 'without'} running the code in it "
+            f"warning: {file} is a pickle. It is read {'WITH' if trust_pickle else 'WITHOUT'} running the code in it "
             "and converted to safetensors; keep the original out of other tools.",
             markup=False,
         )
@@ -121,4 +109,4 @@ def verify() -> None:
             where=str(store.folder()),
             next_step=f"Run `hilum weights fetch {damaged[0].timm}`, or import the file again.",
         )
-    terminal.say(f"{len(verdicts)} files, all whole")
+    terminal.say(f"files: {len(verdicts)}, all whole")

@@ -82,7 +82,10 @@ def _from_hub_cache(repository: str, scratch: Path) -> Path | None:
 
 def _download(backbone: Backbone, repository: str, scratch: Path, endpoint: str | None, progress: Progress) -> Path:
     from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
+    from huggingface_hub.utils import disable_progress_bars
 
+    if progress is SILENT:
+        disable_progress_bars()  # on a terminal the hub's client draws its own
     try:
         wanted = get_hf_file_metadata(hf_hub_url(repository, FILE, endpoint=endpoint))
         size = f", {wanted.size / 1e6:.0f} MB" if wanted.size else ""
@@ -99,6 +102,14 @@ def _download(backbone: Backbone, repository: str, scratch: Path, endpoint: str 
 
 
 def _failed(backbone: Backbone, repository: str, error: Exception) -> WeightsError:
+    from huggingface_hub.utils import EntryNotFoundError, LocalEntryNotFoundError, RepositoryNotFoundError
+
+    absent = (EntryNotFoundError, RepositoryNotFoundError)
+    if isinstance(error, absent) and not isinstance(error, LocalEntryNotFoundError):
+        return WeightsError(
+            f"the hub has no file {FILE} in {repository}",
+            next_step="Name a file with `--set model.weights=FILE`, or choose another backbone (`hilum weights list`).",
+        )
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return WeightsError(
             f"the disk is full; nothing of {backbone.timm} was kept",
@@ -134,19 +145,23 @@ def _not_on_hub(backbone: Backbone, source: Published) -> WeightsError:
     )
 
 
-def fetch_pickle(url: str, folder: Path) -> Path:
+def fetch_pickle(backbone: Backbone, url: str, folder: Path) -> Path:
     """Download a pickled file whose name ends in the start of its SHA-256, as PyTorch's do; it is not opened."""
     import torch
 
     name = url.rpartition("/")[2]
     digest = re.search(r"-([0-9a-f]{8,})\.", name)
     if digest is None:
-        raise WeightsError(f"{name} cannot be verified: its name holds no SHA-256", next_step="Import it yourself.")
+        raise WeightsError(
+            f"the download {name} could not be verified, since its name holds no SHA-256",
+            next_step=f"Fetch {url} yourself and run `hilum weights import {name} --backbone {backbone.timm}`.",
+        )
     try:
         torch.hub.download_url_to_file(url, str(folder / name), hash_prefix=digest[1], progress=False)
     except (OSError, RuntimeError) as error:
         raise WeightsError(
             f"{name} cannot be downloaded ({type(error).__name__}: {error}); nothing was kept",
-            next_step=f"Fetch {url} on another machine, copy it here and run `hilum weights import {name}`.",
+            next_step=f"Fetch {url} on another machine, copy it here and run "
+            f"`hilum weights import {name} --backbone {backbone.timm}`.",
         ) from error
     return folder / name

@@ -146,9 +146,11 @@ def parse_triple(text: str, where: str) -> Triple:
 
 def bare_network(backbone: Backbone) -> nn.Module:
     """timm's network with three channels and random weights, without its classifier."""
-    network: nn.Module = timm.create_model(backbone.timm, pretrained=False, num_classes=0)
+    # VGG's two dense layers of 4096 belong to the classifier, as in Keras' include_top: made tiny, since drawing their
+    # 120 million weights takes seconds, and then left out.
+    tiny = {"mlp_ratio": 1 / 4096} if backbone.architecture.startswith("vgg") else {}
+    network: nn.Module = timm.create_model(backbone.timm, pretrained=False, num_classes=0, **tiny)
     if isinstance(network, VGG):
-        # The two dense layers of 4096 that follow the pooling belong to the classifier, as in Keras' include_top.
         network.pre_logits = nn.Identity()
     return network
 
@@ -266,7 +268,7 @@ def fetch(backbone: Backbone, *, progress: Progress = SILENT) -> Stored:
     )
     store.folder().mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=store.folder(), prefix=".fetch-") as scratch:
-        pickled = hub.fetch_pickle(known.url, Path(scratch))
+        pickled = hub.fetch_pickle(backbone, known.url, Path(scratch))
         return import_file(pickled, backbone, origin=f"converted from {file}", licence=known.licence)
 
 
@@ -280,8 +282,8 @@ def read_pickle(path: Path, *, trust: bool) -> State:
             where=str(path),
             next_step="Only if you trust who made it: add --trust-pickle.",
         ) from None
-    except (OSError, RuntimeError, EOFError, ValueError, AttributeError, ImportError) as error:
-        reason = str(error).split("\n")[0]
+    except Exception as error:  # a damaged pickle raises whatever its bytes lead to
+        reason = str(error).split("\n")[0] or type(error).__name__
         raise WeightsError(
             f"the file cannot be read: {reason}", where=str(path), next_step="Copy or fetch it again."
         ) from None

@@ -92,16 +92,18 @@ def _of_timm(name: str) -> Backbone:
     from timm.models import get_pretrained_cfg
 
     architecture = name.partition(".")[0]
-    tags = timm.list_pretrained(f"{architecture}.*") if timm.is_model(architecture) else []
-    if not timm.is_model(architecture) or ("." in name and name not in tags):
-        known = [backbone.name for backbone in BACKBONES.values()]
-        near = _nearest(name, tags or [*known, *timm.list_models()])
+    try:
+        cfg = get_pretrained_cfg(name) if timm.is_model(architecture) else None
+    except RuntimeError:  # the architecture has no weights of this tag
+        cfg = None
+    if cfg is None:
+        tagged = timm.list_pretrained(f"{architecture}.*") if timm.is_model(architecture) else []
+        near = _nearest(name, tagged or [*(backbone.name for backbone in BACKBONES.values()), *timm.list_models()])
         raise RequestError(
             f"there is no backbone {name!r}" + (f"; the nearest are {', '.join(near)}" if near else ""),
             where="model.backbone",
             next_step="`hilum weights list` shows the names; any other timm name will do too.",
         )
-    cfg = get_pretrained_cfg(name)
     full = f"{architecture}.{cfg.tag}" if cfg.tag else architecture
     return Backbone(name, full, cfg.input_size[-1], None, cfg.license)
 

@@ -11,9 +11,10 @@ Labels      `finding` as the publication, website or hospital gives it, kept as 
             `todo`, `Unknown` and blank are no finding: the label is missing.
 Patients    `patientid`. Letters are different patients of one publication (331a is a woman of 39, 331b a man of 44).
 Sources     one, `cohen`; `location` names hospital, city or country for most films, in many spellings.
-Faults      17 of the 23 films with "No Finding" are of patients who have COVID-19 on another film: early or
-            recovered, not healthy. Pictures of pictures: arrows, letters, borders, screenshots. What gets published
-            is severe and instructive. Of 711 films age is missing for 151, sex for 69, the licence for 234.
+Faults      Four films of patient 178 are those of patient 97, three of them under another finding, and one of 78 is
+            one of 201. 17 of the 23 films with "No Finding" are of patients who have COVID-19 on another film: early
+            or recovered, not healthy. Pictures of pictures: arrows, letters, borders, screenshots. What gets
+            published is severe and instructive. Of 711 films age is missing for 151, sex for 69, the licence for 234.
 View        PA, AP, AP supine, lateral, axial, coronal; as written in `view_as_written`.
 Days        `offset_days` since symptoms began or since admission: the collection does not tell which.
 Access      github.com/ieee8023/covid-chestxray-dataset; each film its own `license` (Apache 2.0, CC BY-NC-SA, ..., or

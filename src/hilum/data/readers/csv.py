@@ -85,7 +85,7 @@ def read(path: Path, /, *, name: str = "", root: str = "", **columns: str) -> pd
     source = name or path.stem
 
     films = table[chosen["path"]].map(lambda cell: _film(folder, cell), "ignore")
-    there = films.map(lambda film: film is not None and Path(film).is_file()).fillna(False).astype(bool)
+    there = pd.Series([isinstance(film, str) and Path(film).is_file() for film in films], index=films.index)
     rows = _rows(table[there], films[there], chosen, source, path, folder)
     if len(rows):
         line = {int(row): row_name(path, int(row)) for row in rows.index}

@@ -51,7 +51,7 @@ def read(path: Path, *, name: str = "") -> pd.DataFrame:
             "source": source,
         }
     )
-    rows, left_out = fill_from_headers(rows, source)
+    rows, left_out = fill_from_headers(rows, source, by_name=False)
     return finish(rows, [("files that are no DICOM", len(names) - len(films)), *left_out], where=path)
 
 

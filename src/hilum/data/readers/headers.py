@@ -39,15 +39,19 @@ def may_be_dicom(name: str) -> bool:
     return suffix in DICOM_SUFFIXES or not suffix or suffix[1:].isdigit()
 
 
-def fill_from_headers(frame: pd.DataFrame, source: str, *, patients: bool = True) -> tuple[pd.DataFrame, LeftOut]:
+def fill_from_headers(
+    frame: pd.DataFrame, source: str, *, patients: bool = True, by_name: bool = True
+) -> tuple[pd.DataFrame, LeftOut]:
     """Rows of a reader, where those of DICOM files gain what their headers tell and the rows do not.
+
+    Which rows are of DICOM files is told by their names, or with `by_name` false, all are.
 
     Filled: patient_id (with `patients`, as `source/PatientID`), view, sex, age_years; beyond the manifest's columns
     modality, body_part, manufacturer, model, institution, study_date and `header_notes`, what a careful reader of the
     film should know. Left out and counted by reason: objects without a picture, and those that say of themselves that
     they are no film of the chest. A file that cannot be read stays a row, as its error is told when films are scanned.
     """
-    chosen = frame.index[frame["path"].map(may_be_dicom)]
+    chosen = frame.index[[not by_name or may_be_dicom(path) for path in frame["path"]]]
     if not len(chosen):
         return frame, []
     headers = dict(zip(chosen, _headers([Path(path) for path in frame.loc[chosen, "path"]]), strict=True))

@@ -8,9 +8,10 @@ Sources     NORMAL and PNEUMONIA are all 5856 films of `kermany` (children of 1 
             `kaggle-covid19-pneumonia/kermany`. COVID19 is `kaggle-covid19-pneumonia/covid-19-collections`: of 436
             films compared by their pixels, 378 are also in `cohen` and 36 in `figure1` (two in both), the others come
             from elsewhere.
-Faults      The class is the collection: COVID-19 are adults of many hospitals, the rest children of one. Age, markers
-            and the look of a hospital tell the classes apart. Train and test share at least two children (person59,
-            NORMAL2-IM-0995). Follow-up films of one COVID-19 patient stand in both parts.
+Faults      One film of a child is in two classes: COVID19(277) is PNEUMONIA(7). The class is the collection: COVID-19
+            are adults of many hospitals, the rest children of one. Age, markers and the look of a hospital tell the
+            classes apart. Train and test share at least two children (person59, NORMAL2-IM-0995). Follow-up films of
+            one COVID-19 patient stand in both parts.
 Access      Kaggle, licence of the parts: Kermany CC BY 4.0; Cohen and Figure1 per image.
 Citation    Patel, P. Chest X-ray (Covid-19 & Pneumonia), Kaggle 2020; used by the Liverpool and Covientist studies.
 """

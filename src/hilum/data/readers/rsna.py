@@ -12,7 +12,7 @@ Boxes       `boxes`, JSON [[x, y, width, height], ...] in pixels of the film; mi
 Patients    `patientId` as given, one to a film; the films come from fewer patients of ChestX-ray8, which the
             collection does not tell, so a split by patient here is a split by film.
 View        PA and AP from the headers, with sex and age. AP, of patients in bed, is far commoner among Lung Opacity.
-Faults      Ages up to 155 in the headers; above 120 they are missing. JPEG inside: films were compressed twice.
+Faults      Ages up to 155 in the headers; such ones are missing here. JPEG inside: films were compressed twice.
 Access      Kaggle rsna-pneumonia-detection-challenge; RSNA's and NIH's terms ask for attribution.
 Citation    Shih et al. 2019, Radiol. Artif. Intell. 1:e180041, 10.1148/ryai.2019180041.
 """
@@ -25,7 +25,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from hilum.data.readers.common import OLDEST_YEARS, files_below, finish, need_columns, need_folder, read_table, row_name
+from hilum.data.readers.common import files_below, finish, need_columns, need_folder, read_table, row_name
 from hilum.data.readers.headers import fill_from_headers
 from hilum.errors import DataError
 from hilum.recipe.load import nearest
@@ -75,9 +75,6 @@ def read(path: Path) -> pd.DataFrame:
         }
     )
     rows, left_out = fill_from_headers(rows, NAME, patients=False)
-    if "age_years" in rows:
-        age = pd.to_numeric(rows["age_years"], errors="coerce")
-        rows["age_years"] = age.mask(age > OLDEST_YEARS)
     told = [
         ("patients whose film is not there", len(patients) - len(there)),
         ("films that no row names", len(films) - len(there)),

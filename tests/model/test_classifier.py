@@ -65,6 +65,8 @@ def test_networks_of_every_build_pool_too(backbone: str, pooling: str) -> None:
 def test_a_transformer_pools_in_its_own_way_only() -> None:
     with pytest.raises(RequestError, match="no feature map"):
         small(backbone="vit_tiny_patch16_224", pooling="flatten")
+    with pytest.raises(RequestError, match="no feature map"):  # it has several
+        build(Model(backbone="coat_tiny", weights="none", pooling="max"), CLASSES, side_px=224, seed=0)
     classifier = small(backbone="vit_tiny_patch16_224")
     assert classifier(torch.rand(2, 1, SIDE, SIDE)).shape == (2, 3)
 

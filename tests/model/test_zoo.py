@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from timm.models import get_pretrained_cfg
 
 from hilum.errors import RequestError
 from hilum.model.weights import bare_network
-from hilum.model.zoo import BACKBONES, SYNONYMS, find
+from hilum.model.zoo import BACKBONES, SYNONYMS, Backbone, find
 
 
 @pytest.mark.parametrize(
@@ -75,6 +76,14 @@ def test_the_table_counts_the_parameters_without_the_classifier() -> None:
             network = bare_network(backbone)
         millions = sum(parameter.numel() for parameter in network.parameters()) / 1e6
         assert millions == pytest.approx(backbone.parameters_m, abs=0.051), backbone.name
+
+
+@pytest.mark.parametrize("backbone", BACKBONES.values(), ids=BACKBONES)
+def test_the_documentation_has_the_tables_row(backbone: Backbone) -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "backbones.md").read_text(encoding="utf-8")
+    licence = {"bsd-3-clause": "BSD-3-Clause", "apache-2.0": "Apache-2.0"}[str(backbone.licence)]
+    row = (backbone.name, f"`{backbone.timm}`", f"{backbone.parameters_m:.1f}", str(backbone.side_px), licence)
+    assert f"| {' | '.join(row)} |" in page
 
 
 def test_the_names_are_known_without_torch() -> None:

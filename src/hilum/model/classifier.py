@@ -133,12 +133,13 @@ def _fit_to_side(network: nn.Module, backbone: Backbone, side_px: int, pooling: 
         if resize and side_px != backbone.side_px:
             resize(img_size=(side_px, side_px))
         with torch.inference_mode():
-            is_map = network.forward_features(film).ndim == 4  # type: ignore[operator]
+            last = network.forward_features(film)  # type: ignore[operator]
+            is_map = isinstance(last, Tensor) and last.ndim == 4
             if pooling != "avg" and is_map:
                 reset(0, global_pool="" if pooling == "flatten" else pooling)
             features: Tensor = network(film)
     except (RuntimeError, AssertionError, ValueError, TypeError) as error:
-        reason = str(error).split("\n")[0].rstrip(".")
+        reason = str(error).split("\n")[0].rstrip(".") or type(error).__name__
         raise RequestError(
             f"{backbone.timm} cannot take films of {side_px} px with pooling {pooling!r} ({reason})", next_step=advice
         ) from None

@@ -101,7 +101,7 @@ def roc_curves(
                 panel.plot(wrong, right, drawstyle="steps-post", **line)
                 if points and name in points:
                     specificity, sensitivity = points[name]
-                    panel.plot(1 - specificity, sensitivity, color=line["color"], **ring)
+                    panel.plot(1 - specificity, sensitivity, color=line["color"], clip_on=panel is not axes, **ring)
         _unit_square(axes)
         axes.legend(loc="lower right")
     return figure
@@ -215,7 +215,8 @@ def age_histogram(age_years: pd.Series, labels: pd.Series, classes: Sequence[str
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_ylim(bottom=0)
         axes.set_xlim(edges[0], edges[-1])
-        axes.legend()
+        if ages.size:
+            axes.legend()
     return figure
 
 

@@ -87,6 +87,7 @@ def inline_svg(text: str, *, name: str, alt: str) -> str:
     body = re.sub(r"url\(#", f"url(#{name}-", body)
     body = re.sub(r'href="#', f'href="#{name}-', body)
     body = re.sub(r"font: ((?:bold|\d+) )?([\d.]+)px [^;\"]+", _font, body)
+    body = re.sub(r"font-family: [^;\"]+;? ?", "", body)
     for colour, themed in _THEME.items():
         body = body.replace(colour, themed)
     width = float(view_box.group().split()[2]) * 4 / 3 if view_box else 440  # SVG's points in CSS pixels
@@ -98,6 +99,11 @@ def inline_svg(text: str, *, name: str, alt: str) -> str:
 
 def save(figure: Figure, folder: Path, name: str) -> str:
     """Write NAME.svg and NAME.png (200 dots per inch) into the folder; the SVG's text comes back."""
+    engine = figure.get_layout_engine()
+    if engine is not None:  # laid out once, not again for every format, which takes most of the time
+        with rc_context(STYLE):
+            engine.execute(figure)
+        figure.set_layout_engine("none")
     text = svg(figure)
     with whole_file(folder / f"{name}.svg") as part:
         part.write_text(text, encoding="utf-8")

@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from hilum.data.leaks import describe, find_leaks
 from hilum.data.manifest import PARTS
 from hilum.errors import DataError
 from hilum.evaluation.metrics import confusion
@@ -19,7 +20,17 @@ from hilum.report import figures
 from hilum.report.facts import Facts
 from hilum.report.gallery import sample_films
 from hilum.report.limits import limits
-from hilum.report.tables import KEY_FIGURES, WORDS, count_of, counts, figure_groups, known_fields, parts_of, shown
+from hilum.report.tables import (
+    KEY_FIGURES,
+    MEANINGS,
+    count_of,
+    counts,
+    figure_groups,
+    known_fields,
+    parts_of,
+    shown,
+    words_of,
+)
 
 # Makes a picture of a figure: (figure, file name, alternative text, caption) -> what the template shows.
 Draw = Callable[..., Any]
@@ -35,6 +46,7 @@ FILES = {
     "metrics.json": "the figures of this page, with intervals and n",
     "audit.json": "the audit's checks",
 }
+_SHOWN_ELSEWHERE = ("notes", "command", "left_out", "classes")
 FIELDS = ("patient_id", "view", "sex", "age_years", "offset_days")
 MOST_CALIBRATION_CURVES = 8
 
@@ -47,7 +59,7 @@ def headline(facts: Facts, draw: Draw) -> Context:
     figures_of_part = facts.metrics[part]
     published = facts.recipe.about.published
     keys = [
-        (WORDS[name][0], WORDS[name][1], shown(figures_of_part[name]), published.get(name))
+        (words_of(name), MEANINGS[name], shown(figures_of_part[name]), published.get(name))
         for name in KEY_FIGURES
         if name in figures_of_part
     ]
@@ -91,7 +103,9 @@ def data(facts: Facts, draw: Draw) -> Context:
         "unknown_altogether": [name for name in ("view", "sex", "age_years") if not films[name].notna().any()],
         "ages": ages,
         "fields": known_fields(films, FIELDS),
-        "labels": counts(films["label"], films["class"], corner="label of the source", column_order=classes),
+        "labels": None
+        if films["label"].equals(films["class"])
+        else counts(films["label"], films["class"], corner="label of the source", column_order=classes),
         "left_out": _left_out(facts),
         "where": facts.recipe.data.where,
         "per_class": facts.recipe.data.per_class,
@@ -114,12 +128,13 @@ def split(facts: Facts, draw: Draw) -> Context:
         for part in PARTS
         if len(rows := films[films["part"] == part])
     ]
+    leaks, unchecked = _leaks(films[films["part"].notna()])
     return {
         "how": facts.recipe.split,
+        "scheme": facts.environment.get("scheme"),
         "parts": parts,
-        "patients_in_two": _in_two_parts(films, "patient_id"),
-        "files_in_two": _in_two_parts(films, "sha256"),
-        "hashed": bool(films["sha256"].notna().any()),
+        "leaks": leaks,
+        "unchecked": unchecked,
     }
 
 
@@ -165,13 +180,11 @@ def all_figures(facts: Facts, draw: Draw) -> Context:
     parts = parts_of(facts.metrics)
     if not parts:
         raise DataError("metrics.json has no part", where=str(facts.run.path))
-    about = facts.metrics.get("_about") or {}
     return {
         "parts": parts,
         "judged": facts.judged,
         "groups": figure_groups(facts.metrics, facts.classes),
-        "how": "",
-        "about": about,
+        "how": _how_made(facts.metrics["_about"], facts.judged),
     }
 
 
@@ -209,12 +222,14 @@ def curves(facts: Facts, draw: Draw) -> Context:
         raise DataError(f"no film of the {part} part has a known class")
     of_part = facts.metrics[part]
     n = f"{part.capitalize()} part, n = {count_of(len(y), 'film')}"
+    rings = _points(of_part, classes)
     pictures = [
         draw(
-            figures.roc_curves(y, p, classes, words=_words(of_part, "auroc", classes), points=_points(facts, part)),
+            figures.roc_curves(y, p, classes, words=_words(of_part, "auroc", classes), points=rings),
             "roc",
             f"ROC curves by class, {part} part. AUROC: {_spoken(of_part, 'auroc', classes)}",
-            f"ROC curves, each class against the rest, with AUROC and interval. {n}. Rings: the operating points.",
+            f"ROC curves, each class against the rest, with AUROC and interval. {n}."
+            + (" Rings: the operating points." if rings else ""),
         ),
         draw(
             figures.precision_recall_curves(y, p, classes, words=_words(of_part, "average_precision", classes)),
@@ -245,6 +260,25 @@ def curves(facts: Facts, draw: Draw) -> Context:
     }
 
 
+def operating_points(facts: Facts, draw: Draw) -> Context:
+    """Thresholds chosen on validation, and what they give there and where the model is judged."""
+    chosen = facts.metrics.get("_operating_points") or {}
+    if not chosen:
+        raise DataError("metrics.json holds no operating point", where=str(facts.run.path))
+    parts = [part for part in dict.fromkeys(("validation", facts.judged)) if part in facts.metrics]
+    names = ("op_sensitivity", "op_specificity", "op_ppv", "op_npv")
+    rows = [
+        (
+            name,
+            chosen[name],
+            [(part, [shown(facts.metrics[part].get(f"{figure}/{name}")) for figure in names]) for part in parts],
+        )
+        for name in facts.classes
+        if name in chosen
+    ]
+    return {"rows": rows, "heads": [words_of(name).removesuffix(" at the operating point") for name in names]}
+
+
 def cautions(facts: Facts, draw: Draw) -> Context:
     """What the model may not be used for."""
     return {"limits": limits(facts.manifest, facts.classes)}
@@ -258,9 +292,7 @@ def again(facts: Facts, draw: Draw) -> Context:
         "command": shlex.join(map(str, command)) if isinstance(command, list) else command,
         "again": f"hilum train --recipe {shlex.quote(str(facts.run.path / 'recipe.toml'))} -o {folder}-again",
         "predict": f"hilum predict {folder} FILM_OR_FOLDER... -o predictions.csv",
-        "environment": _flat(
-            {key: value for key, value in facts.environment.items() if key not in ("notes", "command")}
-        ),
+        "environment": _flat({key: value for key, value in facts.environment.items() if key not in _SHOWN_ELSEWHERE}),
         "recipe": to_toml(facts.recipe),
         "citation": facts.recipe.about.citation,
     }
@@ -298,10 +330,43 @@ def _weakest(of_part: Mapping[str, Any], classes: list[str]) -> tuple[str, Any] 
     return name, shown(known[name])
 
 
+def _how_made(about: Mapping[str, Any], part: str) -> list[str]:
+    """How the intervals came about, at which prevalence PPV and NPV stand, and what was left out."""
+    by = (about.get("resampled_by") or {}).get(part, "film")
+    lines = [
+        f"{100 * about['interval']:g} % intervals from {about['bootstrap']} resamples of the {by}s"
+        + ("." if by == "patient" else "; patients are unknown, so the intervals may be too narrow.")
+    ]
+    prevalence = (about.get("prevalence") or {}).get(part) or {}
+    if prevalence:
+        stated = "as stated in the recipe" if about.get("prevalence_stated") else f"the {part} part's own"
+        each = ", ".join(f"{name} {share:.3f}" for name, share in prevalence.items())
+        lines.append(f"PPV and NPV of the {part} part hold at this prevalence, {stated}: {each}.")
+    unlabelled = {name: n for name, n in (about.get("unlabelled") or {}).items() if n}
+    if unlabelled:
+        each = ", ".join(f"{name} {n}" for name, n in unlabelled.items())
+        lines.append(f"Films of unknown class, left out of every figure: {each}.")
+    return lines
+
+
+def _points(of_part: Mapping[str, Any], classes: list[str]) -> dict[str, tuple[float, float]]:
+    """class -> (specificity, sensitivity) at its operating point, where both are defined."""
+    found = {}
+    for name in classes:
+        specificity, sensitivity = (
+            (of_part.get(f"op_{key}/{name}") or {}).get("value") for key in ("specificity", "sensitivity")
+        )
+        if specificity is not None and sensitivity is not None:
+            found[name] = (specificity, sensitivity)
+    return found
+
+
 def _audit_value(check: Mapping[str, Any]) -> str:
     value, low, high = (check.get(key) for key in ("value", "low", "high"))
     if not isinstance(value, int | float):
         return "–"
+    if isinstance(value, int):
+        return str(value)
     interval = f" [{low:.3f}, {high:.3f}]" if low is not None and high is not None else ""
     n = f", n = {check['n']}" if check.get("n") is not None else ""
     return f"{value:.3f}{interval}{n}"
@@ -315,10 +380,13 @@ def _left_out(facts: Facts) -> list[str]:
     return [*lines, f"{count_of(idle, 'row')} of the manifest in no part or of no class"] if idle else lines
 
 
-def _in_two_parts(films: pd.DataFrame, column: str) -> list[str]:
-    known = films[films[column].notna() & films["part"].notna()]
-    parts = known.groupby(column, observed=True)["part"].nunique()
-    return [str(value) for value in parts.index[parts > 1]]
+def _leaks(films: pd.DataFrame) -> tuple[str, str]:
+    """What is in two parts, in words, or ""; and why that could not be looked for, or ""."""
+    try:
+        leaks = find_leaks(films)
+    except DataError as error:
+        return "", str(error)
+    return (describe(leaks) if len(leaks) else ""), ""
 
 
 def _words(of_part: Mapping[str, Any], name: str, classes: list[str]) -> dict[str, str]:
@@ -339,11 +407,3 @@ def _flat(value: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
         else:
             rows.append((f"{prefix}{key}", ", ".join(map(str, inner)) if isinstance(inner, list) else str(inner)))
     return [(key.replace("_", " "), text) for key, text in rows]
-
-
-def operating_points(facts: Facts, draw: Draw) -> Context:
-    return {}
-
-
-def _points(facts: Facts, part: str) -> dict[str, tuple[float, float]]:
-    return {}

@@ -10,33 +10,34 @@ from typing import Any
 import pandas as pd
 
 from hilum.data.manifest import PARTS
+from hilum.evaluation.evaluate import OF_A_CLASS, OVERALL
 
 UNKNOWN = "unknown"
 
-# name in metrics.json: (words, what it is and which way is better)
-WORDS: Mapping[str, tuple[str, str]] = {
-    "accuracy": ("accuracy", "share of films named rightly; a common class dominates it"),
-    "balanced_accuracy": ("balanced accuracy", "mean of the classes' sensitivities; guessing gives 1 / classes"),
-    "macro_precision": ("macro precision", "mean of the classes' precisions"),
-    "macro_recall": ("macro recall", "mean of the classes' sensitivities"),
-    "macro_specificity": ("macro specificity", "mean of the classes' specificities"),
-    "macro_f1": ("macro F1", "mean of the classes' F1"),
-    "macro_f2": ("macro F2", "mean of the classes' F2; recall weighs more than precision"),
-    "macro_auroc": ("macro AUROC", "mean of the classes' AUROCs; guessing gives 0.5"),
-    "macro_average_precision": ("macro average precision", "mean of the classes' average precisions"),
-    "kappa": ("Cohen's kappa", "agreement beyond chance; 0 is chance"),
-    "brier": ("Brier score", "squared error of the probabilities, 0 to 2; lower is better"),
-    "log_loss": ("log loss", "in nats; lower is better"),
-    "calibration_error": ("calibration error", "mean gap between probability and truth; lower is better"),
-    "recall": ("sensitivity (recall)", "of the films with the class, the share found"),
-    "specificity": ("specificity", "of the films without it, the share not called it"),
-    "precision": ("precision", "of the films called it, the share that is, at this part's mix of classes"),
-    "ppv": ("PPV", "of the films called it, the share that is, at the stated prevalence"),
-    "npv": ("NPV", "of the films not called it, the share that is not, at the stated prevalence"),
-    "f1": ("F1", "balance of precision and recall"),
-    "f2": ("F2", "the same, recall weighing more"),
-    "auroc": ("AUROC", "chance that a film with it scores above one without; guessing gives 0.5"),
-    "average_precision": ("average precision", "area under the precision-recall curve; guessing gives the share"),
+# What a figure is, in a few words; its name and which way is better come from `hilum.evaluation.evaluate`.
+MEANINGS: Mapping[str, str] = {
+    "accuracy": "share of films named rightly; a common class dominates it",
+    "balanced_accuracy": "mean of the classes' sensitivities; guessing gives 1 / classes",
+    "macro_precision": "mean of the classes' precisions",
+    "macro_recall": "mean of the classes' sensitivities",
+    "macro_specificity": "mean of the classes' specificities",
+    "macro_f1": "mean of the classes' F1",
+    "macro_f2": "mean of the classes' F2",
+    "macro_auroc": "mean of the classes' AUROCs; guessing gives 0.5",
+    "macro_average_precision": "mean of the classes' average precisions",
+    "kappa": "agreement beyond chance, which is 0",
+    "brier": "squared error of the probabilities, 0 to 2",
+    "log_loss": "in nats; surely wrong films weigh most",
+    "calibration_error": "mean gap between probability and truth",
+    "recall": "of the films with the class, the share found",
+    "specificity": "of the films without it, the share not called it",
+    "precision": "of the films called it, the share that is, in this part",
+    "ppv": "of the films called it, the share that is, at the prevalence above",
+    "npv": "of the films not called it, the share that is not, at the prevalence above",
+    "f1": "balance of precision and sensitivity",
+    "f2": "the same, sensitivity weighing more",
+    "auroc": "chance that a film with it scores above one without; guessing gives 0.5",
+    "average_precision": "area under the precision-recall curve; guessing gives its share of the films",
 }
 
 # The figures that open the report, where the run has them.
@@ -63,19 +64,29 @@ def shown(figure: Mapping[str, Any] | None) -> Shown:
 
     >>> shown({"value": 0.9, "low": 0.6, "high": 0.98, "n": 10, "patients": 9}).line
     '0.900 [0.600, 0.980], n = 10 films of 9 patients'
-    >>> shown({"value": None, "low": None, "high": None, "n": 0, "patients": 0}).line
-    '–, n = 0 films, undefined: there is no film to compute it from'
+    >>> shown({"value": None, "low": None, "high": None, "n": 0, "patients": None, "reason": "no film is normal"}).line
+    '–, n = 0 films, undefined: no film is normal'
     """
     if figure is None:
         return Shown("–", why="not computed")
-    n = _films_of_patients(figure.get("n"), figure.get("patients"))
-    value, low, high = (figure.get(key) for key in ("value", "low", "high"))
-    if value is None:
-        reason = "there is no film to compute it from" if not figure.get("n") else "its denominator is 0 in this part"
-        return Shown("–", n=n, why=f"undefined: {figure.get('why') or figure.get('reason') or reason}")
-    if low is None or high is None:
-        return Shown(f"{value:.3f}", n=n, why="no interval: too few patients")
-    return Shown(f"{value:.3f}", f"[{low:.3f}, {high:.3f}]", n)
+    n = f"n = {count_of(figure['n'], 'film')}"
+    if figure.get("patients"):
+        n += f" of {count_of(figure['patients'], 'patient')}"
+    if figure["value"] is None:
+        return Shown("–", n=n, why=f"undefined: {figure.get('reason') or 'nothing to compute it from'}")
+    if figure["low"] is None:
+        return Shown(f"{figure['value']:.3f}", n=n, why="no interval: too little to resample")
+    return Shown(f"{figure['value']:.3f}", f"[{figure['low']:.3f}, {figure['high']:.3f}]", n)
+
+
+def words_of(name: str) -> str:
+    """What a figure is called, and which way is better where that is not upwards.
+
+    >>> words_of("recall"), words_of("brier")
+    ('sensitivity', 'Brier score, lower is better')
+    """
+    words, better = {**OVERALL, **OF_A_CLASS}.get(name, (name.replace("_", " "), ""))
+    return f"{words}, lower is better" if better == "lower" else words
 
 
 @dataclass(frozen=True)
@@ -103,14 +114,17 @@ def parts_of(metrics: Mapping[str, Any]) -> list[str]:
 
 
 def figure_groups(metrics: Mapping[str, Any], classes: Sequence[str]) -> list[FigureGroup]:
-    """All figures of metrics.json: first those of the whole part, then each class's, in the classes' order."""
+    """All figures of metrics.json: first those of the whole part, then each class's, in the classes' order.
+
+    The figures at the operating points (op_...) are left to their own section.
+    """
     parts = parts_of(metrics)
     names: dict[str, list[str]] = {"": []}
     for part in parts:
         for full in metrics[part]:
             name, _, of_class = full.partition("/")
             rows = names.setdefault(of_class, [])
-            if name not in rows:
+            if name not in rows and not name.startswith("op_"):
                 rows.append(name)
     order = ["", *[name for name in classes if name in names], *[n for n in names if n and n not in classes]]
     return [
@@ -118,7 +132,8 @@ def figure_groups(metrics: Mapping[str, Any], classes: Sequence[str]) -> list[Fi
             of_class or "All classes",
             [
                 (
-                    *WORDS.get(name, (name.replace("_", " "), "")),
+                    words_of(name),
+                    MEANINGS.get(name, ""),
                     [shown(metrics[part].get(f"{name}/{of_class}" if of_class else name)) for part in parts],
                 )
                 for name in names[of_class]
@@ -189,12 +204,6 @@ def count_of(n: int, one: str, many: str = "") -> str:
     ('1 film', '1200 films')
     """
     return f"{n} {one if n == 1 else many or one + 's'}"
-
-
-def _films_of_patients(n: Any, patients: Any) -> str:
-    if n is None:
-        return ""
-    return f"n = {count_of(int(n), 'film')}" + (f" of {count_of(int(patients), 'patient')}" if patients else "")
 
 
 def _named(values: pd.Series) -> pd.Series:

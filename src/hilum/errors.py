@@ -51,6 +51,12 @@ class WeightsError(HilumError):
     """Weights are absent, broken, or belong to another network."""
 
 
+class StoppedError(HilumError):
+    """The user stopped the work (Ctrl-C); what was finished is kept. Exit status 130, as shells have it."""
+
+    exit_status = 130
+
+
 class MissingExtraError(HilumError):
     """A part of hilum that is an optional install was asked for.
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from typing import Annotated
 
 import typer
 
-from hilum.cli import data, weights
+from hilum.cli import data, run, weights
 from hilum.cli.console import terminal
 
 app = typer.Typer(
@@ -17,6 +18,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+for command in (run.demo, run.train, run.evaluate, run.predict, run.doctor):
+    app.command()(command)
 app.add_typer(data.app, name="data")
 app.add_typer(weights.app, name="weights")
 
@@ -33,7 +36,9 @@ def _version(asked: bool) -> None:
 def options(
     quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing but errors.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Answer in JSON on standard output.")] = False,
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version.")
+    ] = False,
 ) -> None:
     """Train, judge and explain chest X-ray classifiers. Research use only: not a medical device."""
     terminal.quiet, terminal.json = quiet, json
@@ -43,12 +48,22 @@ def main() -> None:
     """Run the command; a foreseen failure is one line on standard error and an exit status, never a traceback."""
     from hilum.errors import HilumError
 
+    # The two flags may stand anywhere, as people type them.
+    words = sys.argv[1:]
+    sys.argv[1:] = [word for word in ("--quiet", "--json") if word in words] + [
+        word for word in words if word not in ("--quiet", "--json")
+    ]
     try:
         app()
     except HilumError as error:
-        terminal.err.print(f"[bold red]error:[/] ", end="")
-        terminal.err.print(str(error), markup=False)
-        sys.exit(error.exit_status)
-    except KeyboardInterrupt:
-        terminal.err.print("stopped; what was finished is kept")
-        sys.exit(130)
+        _fail(str(error), error.exit_status)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        _fail("the disk is full. Free some space and go on with --resume.", 1)
+
+
+def _fail(message: str, status: int) -> None:
+    terminal.err.print("error: ", style="bold red", end="")
+    terminal.err.print(message, markup=False)
+    sys.exit(status)

@@ -19,7 +19,7 @@ def logits(classifier: Classifier, batches: Iterable[NDArray[np.uint8]]) -> NDAr
     """
     device = next(classifier.parameters()).device
     classifier.eval()
-    found = [np.zeros((0, classifier.output_width), dtype=np.float32)]
+    found = [np.zeros((0, len(classifier.architecture.classes)), dtype=np.float32)]
     with torch.inference_mode():
         for batch in batches:
             films = torch.from_numpy(np.ascontiguousarray(batch))[:, None].to(device)

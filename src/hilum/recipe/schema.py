@@ -135,6 +135,9 @@ class Stage(Section):
     decay_epochs: int = Field(10, ge=1, description="step: epochs between falls; plateau: epochs without gain")
     lowest_learning_rate: float = Field(0.0, ge=0.0)
     batch_size: int = Field(32, ge=1)
+    side_px: int | None = Field(
+        None, ge=16, description="train this stage on films shrunk to this side; empty: prepare.side_px (Howard 2018)"
+    )
     patience: int | None = Field(None, ge=1, description="epochs without a better `monitor` before the stage ends")
     monitor: Literal["loss", "accuracy", "balanced_accuracy", "macro_f1", "macro_auroc"] = Field(
         "loss", description="on the validation part; the best epoch's weights are kept"
@@ -213,6 +216,11 @@ class Recipe(Section):
             raise ValueError("balance.how = 'share' needs [balance.share], as in: share = { covid-19 = 0.3 }")
         if sum(self.balance.share.values()) > 1.0:
             raise ValueError("the shares of [balance.share] add up to more than 1")
+        for number, stage in enumerate(self.stage, 1):
+            if stage.side_px is not None and stage.side_px > self.prepare.side_px:
+                raise ValueError(
+                    f"stage {number} has side_px {stage.side_px}, more than prepare.side_px {self.prepare.side_px}"
+                )
         if self.data.task == "own" and not self.task.labels:
             raise ValueError("data.task = 'own' needs [task.labels], as in: bacterial = 'pneumonia'")
         return self

@@ -32,7 +32,7 @@ def describe_environment() -> dict[str, Any]:
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "git_commit": _git_commit(),
-        "command": " ".join(["hilum", *sys.argv[1:]]) if Path(sys.argv[0]).name == "hilum" else None,
+        "command": ["hilum", *sys.argv[1:]] if Path(sys.argv[0]).name == "hilum" else None,
         "started": now(),
     }
 
@@ -51,7 +51,9 @@ def sha256_of(path: Path) -> str:
 def _processor() -> str:
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():
-        names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+        names = [
+            line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")
+        ]
         if names:
             return names[0]
     return platform.processor() or platform.machine()

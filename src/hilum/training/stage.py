@@ -27,28 +27,13 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from hilum.errors import HilumError
 from hilum.evaluation import metrics
 from hilum.evaluation.run_folder import HISTORY_COLUMNS
-from hilum.image.cache import PreparedCache
 from hilum.model.classifier import Classifier, set_unfrozen
 from hilum.progress import Progress
 from hilum.recipe.schema import Augment, Balance, Stage
 from hilum.training import balance as balancing
 from hilum.training.augment import augment, mix
-from hilum.training.schedule import best_epoch, has_stopped, higher_is_better, learning_rate
-
-VALIDATION_BATCH = 128
-
-
-@dataclass(frozen=True)
-class Films:
-    """Films of one part, in memory's reach: where they lie in the cache, their classes and their sources."""
-
-    cache: PreparedCache
-    rows: NDArray[np.int64]
-    y: NDArray[np.int64]
-    sources: NDArray[np.object_]
-
-    def __len__(self) -> int:
-        return len(self.rows)
+from hilum.training.prepared import BATCH, Films
+from hilum.training.schedule import has_stopped, higher_is_better, learning_rate
 
 
 @dataclass(frozen=True)
@@ -111,7 +96,7 @@ def _fit(module: _StageModule, job: StageJob, checkpoint: Path | None, progress:
         trainer = L.Trainer(
             accelerator=job.accelerator,
             devices=1,
-            precision=job.precision,  # type: ignore[arg-type]
+            precision=job.precision,
             max_epochs=job.stage.epochs,
             callbacks=[*callbacks, _Advance(advance, len(module.history) * job.steps_per_epoch)],
             logger=False,
@@ -178,7 +163,6 @@ class _StageModule(L.LightningModule):
         return make_optimiser(self.classifier, self.job.stage)
 
     def on_train_epoch_start(self) -> None:
-        set_unfrozen(self.classifier, self.job.stage.unfreeze)  # Lightning has put every layer into training mode
         torch.manual_seed(self.job.generator(self.current_epoch).initial_seed())  # dropout
         self._started = time.monotonic()
         self._losses = []
@@ -188,7 +172,10 @@ class _StageModule(L.LightningModule):
         films, y = batch
         generator = job.generator(self.current_epoch, step + 1)
         self._set_learning_rate(step)
-        films = augment(films.float() / 255.0, job.augment, generator)
+        films = films.float() / 255.0
+        if stage.side_px is not None and stage.side_px < films.shape[-1]:
+            films = F.interpolate(films, size=(stage.side_px, stage.side_px), mode="area")
+        films = augment(films, job.augment, generator)
         targets = F.one_hot(y, len(job.classes)).float()
         if job.augment.mixup:
             films, targets = mix(films, targets, job.augment.mixup, generator)
@@ -268,13 +255,12 @@ def make_optimiser(network: nn.Module, stage: Stage) -> torch.optim.Optimizer:
 
 
 def _judge(y: NDArray[np.int64], p: NDArray[np.float64]) -> dict[str, float]:
-    classes = p.shape[1]
-    predicted = p.argmax(axis=1)
+    counts = metrics.confusion(y, p.argmax(axis=1), p.shape[1])
     return {
-        "validation_accuracy": float(metrics.accuracy(y, predicted)),
-        "validation_balanced_accuracy": float(metrics.balanced_accuracy(y, predicted, classes)),
-        "validation_macro_f1": float(metrics.macro_f1(y, predicted, classes)),
-        "validation_macro_auroc": float(metrics.macro_auroc(y, p)),
+        "validation_accuracy": float(metrics.accuracy(counts)),
+        "validation_balanced_accuracy": float(metrics.macro(metrics.recall(counts))),
+        "validation_macro_f1": float(metrics.macro(metrics.f_beta(counts, 1.0))),
+        "validation_macro_auroc": float(metrics.macro(metrics.by_class(metrics.auroc, y, p))),
     }
 
 
@@ -313,11 +299,11 @@ class _InOrder(Sampler[NDArray[np.int64]]):
         self.count = count
 
     def __len__(self) -> int:
-        return -(-self.count // VALIDATION_BATCH)
+        return -(-self.count // BATCH)
 
     def __iter__(self) -> Iterator[NDArray[np.int64]]:
-        for start in range(0, self.count, VALIDATION_BATCH):
-            yield np.arange(start, min(start + VALIDATION_BATCH, self.count))
+        for start in range(0, self.count, BATCH):
+            yield np.arange(start, min(start + BATCH, self.count))
 
 
 class _Advance(Callback):

@@ -1,0 +1,192 @@
+"""`hilum train`, `evaluate`, `predict`, `demo` and `doctor`: the commands about one run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hilum.cli.console import terminal
+from hilum.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+RECIPE = Annotated[
+    list[str], typer.Option("--recipe", help="A recipe's name or file; several are laid over each other.")
+]
+SET = Annotated[list[str], typer.Option("--set", help="section.key=value, as in prepare.side_px=160; may be repeated.")]
+DATA = Annotated[list[str], typer.Option("--data", help="READER:PATH or a path; several are merged.")]
+
+
+def demo(
+    out: Annotated[Path, typer.Option("-o", "--out", help="The run folder.")] = Path("runs/demo"),
+) -> None:
+    """Make synthetic films, train on them and write the report: no download, under three minutes.
+
+    A demo that was stopped goes on; a finished one is shown again.
+    """
+    raise NotImplementedError
+
+
+def train(
+    data: DATA = [],  # noqa: B006 - typer reads the default, nobody changes it
+    recipe: RECIPE = [],  # noqa: B006
+    setting: SET = [],  # noqa: B006
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="The run folder; default runs/DATE-TIME.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the interrupted run in --out.")] = False,
+) -> None:
+    """Train a classifier on films, and write weights, predictions, figures and a report.
+
+    For example: hilum train --data kermany:chest_xray --set data.task=pneumonia-3 -o runs/first
+    """
+    from hilum.errors import RequestError
+    from hilum.recipe.load import load_recipe
+
+    asked = load_recipe(recipe, [*setting, *([f"data.source={_toml_list(data)}"] if data else [])])
+    if resume and out is None:
+        raise RequestError("--resume needs the run's folder", next_step="Name it with -o.")
+    out = out or _new_folder()
+    _need_torch()
+    from hilum.training.train import train as train_run
+
+    run = train_run(asked, out, resume=resume, progress=terminal.progress())
+    _tell(run.metrics(), run.path, run.environment().get("notes", []))
+
+
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    data: Annotated[list[str], typer.Option("--data", help="READER:PATH or a path; several are merged.")],
+    setting: SET = [],  # noqa: B006
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="Folder for predictions.csv and metrics.json.")
+    ] = None,
+) -> None:
+    """Judge a run on other films than its own, with its own preparation, temperature and operating points.
+
+    For example: hilum evaluate runs/first --data figure1:figure1
+    """
+    _need_torch()
+    from hilum.predict.external import evaluate as evaluate_run
+
+    result = evaluate_run(run, data, setting, out=out, progress=terminal.progress())
+    _tell(result.metrics, result.path, result.notes)
+
+
+def predict(
+    run: Annotated[Path, typer.Argument(help="A run folder, or its weights.safetensors.")],
+    paths: Annotated[list[Path], typer.Argument(help="Films and folders of films: PNG, JPEG, DICOM.")],
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="The table, CSV; default: printed.")] = None,
+) -> None:
+    """Predict films. A file that cannot be read is a row with its error, and the others go on.
+
+    For example: hilum predict runs/first films/ -o predictions.csv
+    """
+    _need_torch()
+    from hilum.predict.predictor import load
+
+    predictor = load(run)
+    for note in predictor.notes:
+        terminal.say(f"note: {note}")
+    table = predictor.predict(paths, progress=terminal.progress())
+    if out is not None:
+        from hilum.files import whole_file
+
+        with whole_file(out) as part:
+            table.to_csv(part, index=False)
+    failed = int(table["error"].notna().sum())
+    terminal.answer({"films": len(table), "failed": failed, "rows": _records(table)})
+    if out is None:
+        _show_predictions(table)
+    terminal.say(
+        f"{len(table) - failed} of {len(table)} films predicted" + (f" into {out}" if out else "") + _failures(failed)
+    )
+    terminal.say("Research use only: this is not a medical device.")
+    if failed == len(table):
+        raise typer.Exit(1)
+
+
+def doctor() -> None:
+    """Say what hilum finds on this machine: versions, processor, accelerator, cache."""
+    import importlib.metadata
+    import platform
+
+    from hilum import __version__
+    from hilum.files import cache_folder, cores
+
+    facts: dict[str, Any] = {"hilum": __version__, "python": platform.python_version(), "cores": cores()}
+    facts["cache"] = str(cache_folder())
+    for package in ("torch", "timm", "lightning", "numpy", "pandas", "pydicom"):
+        try:
+            facts[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            facts[package] = "not installed"
+    if facts["torch"] != "not installed":
+        from hilum.model import machine
+
+        kind = machine.accelerator("auto")
+        facts["device"], facts["precision"] = kind, machine.precision("auto", kind)
+    for name, value in facts.items():
+        terminal.say(f"{name:10} {value}")
+    terminal.answer(facts)
+
+
+def _need_torch() -> None:
+    import importlib.util
+
+    if importlib.util.find_spec("torch") is None or importlib.util.find_spec("timm") is None:
+        raise MissingExtraError("train")
+
+
+def _toml_list(values: list[str]) -> str:
+    import json
+
+    return json.dumps(values)
+
+
+def _new_folder() -> Path:
+    import datetime
+
+    return Path("runs") / datetime.datetime.now().strftime("%Y-%m-%d-%H%M%S")
+
+
+def _tell(metrics: dict[str, Any], path: Path, notes: list[str]) -> None:
+    """The figures that matter most, with n and interval, and where the rest is."""
+    from hilum.evaluation.evaluate import sentence
+
+    part = next(name for name in ("test", "validation", "train") if name in metrics)
+    for note in notes:
+        terminal.say(f"note: {note}")
+    classes = metrics["_about"]["classes"]
+    for name in ("accuracy", "balanced_accuracy", "macro_f1", "macro_auroc", *(f"recall/{name}" for name in classes)):
+        terminal.say(sentence(name, metrics[part][name], part))
+    report = path / "report.html"
+    terminal.say(f"report: {report}" if report.is_file() else f"figures: {path / 'metrics.json'}")
+    terminal.say("Research use only: this is not a medical device.")
+    terminal.answer({"run": str(path), "part": part, "metrics": metrics[part], "notes": notes})
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    return table.astype(object).where(table.notna(), None).to_dict("records")
+
+
+def _show_predictions(table: pd.DataFrame, most: int = 200) -> None:
+    from rich.table import Table
+
+    shown = Table("film", "predicted", *(name for name in table.columns if name.startswith("p_")), "error")
+    for row in _records(table.head(most)):
+        shown.add_row(*("" if value is None else _cell(value) for value in row.values()))
+    terminal.show(shown)
+    if len(table) > most:
+        terminal.say(f"{len(table) - most} more rows; write them all with -o FILE.csv")
+
+
+def _cell(value: Any) -> str:
+    from rich.markup import escape
+
+    return f"{value:.3f}" if isinstance(value, float) else escape(str(value))
+
+
+def _failures(failed: int) -> str:
+    return f"; {failed} could not be read, see the column error" if failed else ""

@@ -1,0 +1,113 @@
+"""From a recipe to the rows of a run: read, filter, map to classes, look at the files, split; all losses counted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from hilum.data import sources
+from hilum.data.groups import drawn_order
+from hilum.data.readers.common import left_out
+from hilum.data.split import split
+from hilum.data.task import LEFT_OUT_COLUMNS, apply_task
+from hilum.data.where import where
+from hilum.errors import DataError, RequestError
+from hilum.image.scan import scan
+from hilum.progress import SILENT, Progress
+from hilum.recipe.schema import Data, Recipe, Task
+
+FACTS = ("width", "height", "bits", "mode", "format", "sha256", "phash")
+
+
+@dataclass(frozen=True)
+class Collection:
+    """The films of a run.
+
+    manifest: with `class` and `part`. classes: in the order of the network's outputs. left_out: reason -> films.
+    notes: what every output must say of these data, as that they leak.
+    """
+
+    manifest: pd.DataFrame
+    classes: list[str]
+    left_out: Mapping[str, int]
+    notes: list[str]
+
+
+def collect(recipe: Recipe, *, progress: Progress = SILENT) -> Collection:
+    """All that stands before the network: the recipe's sources as one table of films, classes and parts.
+
+    Refused with RequestError or DataError, which name the thing: see `sources.read`, `apply_task` and `split`.
+    """
+    films = films_of_task(recipe.data, recipe.task, workers=recipe.training.workers, progress=progress)
+    drawn = _draw(films.manifest, recipe.data.per_class, recipe.split.seed)
+    left = dict(films.left_out)
+    if len(drawn) < len(films.manifest):
+        left[f"not among the {recipe.data.per_class} drawn of each class"] = len(films.manifest) - len(drawn)
+    parted = split(drawn, recipe.split)
+    if len(parted.dropped):
+        left["in a part where it would leak (split.leaks = 'drop')"] = len(parted.dropped)
+    return Collection(parted.manifest, films.classes, left, [*films.notes, *parted.notes])
+
+
+def films_of_task(
+    data: Data, task: Task, *, every_class: bool = True, workers: int | None = None, progress: Progress = SILENT
+) -> Collection:
+    """The readable films of the sources that pass the filter and have a class; not split yet."""
+    if not data.source:
+        raise RequestError("no films were named", next_step="Name them with --data READER:PATH or --data PATH.")
+    read = sources.read(*data.source)
+    left: dict[str, int] = {}
+    for what, count in left_out(read):
+        left[what] = left.get(what, 0) + count
+    chosen = where(read, data.where) if data.where else read
+    if len(chosen) < len(read):
+        left[f"not where {data.where}"] = len(read) - len(chosen)
+    mapped = apply_task(chosen, data, task, every_class=every_class)
+    for label, count, reason in mapped.left_out[list(LEFT_OUT_COLUMNS)].to_numpy(object):
+        if count:
+            left[f"label {label if pd.notna(label) else '(missing)'}: {reason}"] = int(count)
+    whole, unreadable = with_facts(mapped.manifest, workers=workers, progress=progress)
+    notes = []
+    if len(unreadable):
+        left["cannot be read"] = len(unreadable)
+        notes.append(_unreadable(unreadable))
+        # What is left must still make a task; the counts in its errors are those of films that can be read.
+        whole = apply_task(whole, data, task, every_class=every_class).manifest
+    return Collection(whole, mapped.classes, left, notes)
+
+
+def with_facts(
+    manifest: pd.DataFrame, *, workers: int | None = None, progress: Progress = SILENT
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The films that can be read, with width, height, bits, mode, format, sha256 and phash; and those that cannot.
+
+    The second table has the columns path and error. Refused with DataError: not one film can be read.
+    """
+    facts = scan([Path(path) for path in manifest["path"]], workers=workers, progress=progress)
+    well = facts["error"].isna().to_numpy()
+    whole = manifest[well].reset_index(drop=True)
+    for name in FACTS:
+        whole[name] = facts.loc[well, name].reset_index(drop=True).astype(manifest[name].dtype)
+    unreadable = facts.loc[~well, ["path", "error"]].reset_index(drop=True)
+    if not len(whole):
+        raise DataError(f"not one of {len(manifest)} films can be read; the first: {unreadable['error'].iloc[0]}")
+    return whole, unreadable
+
+
+def _draw(manifest: pd.DataFrame, per_class: int | None, seed: int) -> pd.DataFrame:
+    """At most `per_class` films of each class, the same ones whatever the order of the rows."""
+    if per_class is None:
+        return manifest
+    order = drawn_order(manifest["image_id"].tolist(), seed=seed, draw="per_class")
+    rank = manifest.iloc[order].groupby("class").cumcount()
+    return manifest[(rank < per_class).reindex(manifest.index)].reset_index(drop=True)
+
+
+def _unreadable(films: pd.DataFrame) -> str:
+    first = films.head(3)
+    named = "; ".join(f"{Path(path).name} ({error})" for path, error in zip(first["path"], first["error"], strict=True))
+    more = f"; and {len(films) - 3} more" if len(films) > 3 else ""
+    return f"{len(films)} films could not be read and were left out: {named}{more}"

@@ -1,0 +1,62 @@
+"""The films of a run as the network takes them: prepared once, then read from the cache."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from hilum.errors import DataError
+from hilum.image.cache import PreparedCache
+from hilum.progress import Progress
+from hilum.recipe.schema import Prepare
+
+BATCH = 128
+
+
+@dataclass(frozen=True)
+class Films:
+    """Films by their rows in the cache, with class numbers (N,) and sources (N,)."""
+
+    cache: PreparedCache
+    rows: NDArray[np.int64]
+    y: NDArray[np.int64]
+    sources: NDArray[np.object_]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def where(self, chosen: NDArray[np.bool_]) -> Films:
+        """The chosen films, in the same order."""
+        return Films(self.cache, self.rows[chosen], self.y[chosen], self.sources[chosen])
+
+    def batches(self, size: int = BATCH) -> Iterator[NDArray[np.uint8]]:
+        """All films in order, uint8 (n, side, side) at a time."""
+        for start in range(0, len(self.rows), size):
+            yield self.cache.read(self.rows[start : start + size])
+
+
+def prepare_films(
+    manifest: pd.DataFrame, classes: Sequence[str], how: Prepare, *, workers: int | None, progress: Progress
+) -> Films:
+    """The manifest's films, in its order, from the prepared cache, which is filled first.
+
+    Refused with DataError: a film that could be read when the run was started, and cannot be now.
+    """
+    cache = PreparedCache(how)
+    pairs = [(Path(path), str(sha)) for path, sha in zip(manifest["path"], manifest["sha256"], strict=True)]
+    ensured = cache.ensure(pairs, workers=workers, progress=progress)
+    if ensured.errors:
+        index, error = next(iter(ensured.errors.items()))
+        raise DataError(
+            f"{len(ensured.errors)} films of the run cannot be read any more; the first: {error}",
+            where=str(pairs[index][0]),
+            next_step="Bring them back, or start a new run without them.",
+        )
+    numbers = {name: number for number, name in enumerate(classes)}
+    y = np.array([numbers[name] for name in manifest["class"]], dtype=np.int64)
+    return Films(cache, ensured.rows, y, manifest["source"].to_numpy(object))

@@ -1,0 +1,207 @@
+"""One run: from a recipe to a folder with weights, predictions and figures. A killed run goes on where it was."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from hilum.data.collect import collect
+from hilum.data.manifest import write_manifest
+from hilum.errors import RequestError
+from hilum.evaluation.calibration import fit_temperature
+from hilum.evaluation.evaluate import evaluate
+from hilum.evaluation.predictions import from_probabilities, write_predictions
+from hilum.evaluation.run_folder import RunFolder
+from hilum.files import whole_file, write_json, write_text
+from hilum.model import classifier as classifiers
+from hilum.model import machine
+from hilum.model.classifier import Classifier
+from hilum.model.inference import logits, softmax
+from hilum.progress import SILENT, Progress
+from hilum.recipe.load import to_toml
+from hilum.recipe.schema import Recipe
+from hilum.report.page import write_report
+from hilum.training.environment import describe_environment, now, sha256_of
+from hilum.training.prepared import Films, prepare_films
+from hilum.training.schedule import best_epoch, higher_is_better
+from hilum.training.stage import StageJob, train_stage
+
+
+def train(recipe: Recipe, out: Path | str, *, resume: bool = False, progress: Progress = SILENT) -> RunFolder:
+    """Train, evaluate and report one run into the folder `out`.
+
+    With `resume` an interrupted run goes on after its last finished epoch, and ends with the weights that it would
+    have had; its own recipe and manifest are used. Refused with RequestError: a folder that holds a run already (or,
+    with `resume`, none; or one that was asked for differently), and whatever the recipe asks that cannot be.
+    """
+    out = Path(out)
+    run = _resumed(recipe, out) if resume else _started(recipe, out, progress)
+    recipe = run.recipe()
+    if not (out / "weights.safetensors").is_file():
+        _fit(run, recipe, progress)
+    if not (out / "predictions.csv").is_file():
+        _predict(run, recipe, progress)
+    if not (out / "metrics.json").is_file():
+        about = classifiers.read_metadata(run.weights_path)
+        with progress.task("figures and their intervals", 1) as advance:
+            figures = evaluate(
+                run.predictions(), recipe.evaluate, temperature=about["temperature"], seed=recipe.training.seed
+            )
+            write_json(out / "metrics.json", figures)
+            advance(1)
+    _note(run, finished=now())
+    with progress.task("report", 1) as advance:
+        write_report(out)
+        advance(1)
+    shutil.rmtree(out / "checkpoints", ignore_errors=True)
+    return run
+
+
+def _started(recipe: Recipe, out: Path, progress: Progress) -> RunFolder:
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise RequestError(
+            "this folder is not empty",
+            where=str(out),
+            next_step="Go on with its run by adding --resume, or choose another folder with -o.",
+        )
+    kind = machine.accelerator(recipe.training.device)
+    collection = collect(recipe, progress=progress)
+    for reason, count in collection.left_out.items():
+        progress.say(f"left out {count}: {reason}")
+    for note in collection.notes:
+        progress.say(f"note: {note}")
+    write_manifest(collection.manifest, out / "manifest.parquet")
+    write_json(
+        out / "environment.json",
+        {
+            **describe_environment(),
+            "device": kind,
+            "precision": machine.precision(recipe.training.precision, kind),
+            "seed": recipe.training.seed,
+            "classes": collection.classes,
+            "left_out": dict(collection.left_out),
+            "notes": collection.notes,
+        },
+    )
+    # Last, because a folder with a recipe is a run that can be resumed.
+    write_text(out / "recipe.toml", to_toml(recipe))
+    return RunFolder(out)
+
+
+def _resumed(recipe: Recipe, out: Path) -> RunFolder:
+    run = RunFolder(out)
+    asked, before = recipe.model_dump(), run.recipe().model_dump()
+    default = Recipe().model_dump()
+    for section, value in asked.items():
+        if value not in (before[section], default[section]):
+            raise RequestError(
+                f"the run was started with another [{section}] than is asked for now",
+                where=str(out),
+                next_step="Resume with --resume and -o alone, or start a new run in another folder.",
+            )
+    return run
+
+
+def _fit(run: RunFolder, recipe: Recipe, progress: Progress) -> None:
+    about = run.environment()
+    films, parts = _films(run, recipe, progress)
+    classifier = classifiers.build(
+        recipe.model, about["classes"], side_px=recipe.prepare.side_px, seed=recipe.training.seed, progress=progress
+    )
+    classifier = classifier.to(memory_format=torch.channels_last).to(about["device"])
+    history = _stages(run, recipe, classifier, films, parts, progress)
+    with whole_file(run.path / "history.csv") as part:
+        history.to_csv(part, index=False)
+    notes = list(about["notes"])
+    temperature = 1.0
+    if recipe.evaluate.calibrate:
+        validation = films.where(parts == "validation")
+        fitted = fit_temperature(validation.y, softmax(logits(classifier, validation.batches())))
+        temperature = fitted.value
+        notes += [fitted.note] if fitted.note else []
+    origin = classifier.origin
+    if origin is not None and origin.kind == "none":
+        notes.append(origin.note)
+    # Known before the weights are written, because a run with weights is not trained again.
+    _note(
+        run,
+        notes=notes,
+        backbone_weights=origin.as_dict() if origin else None,
+        training_seconds=round(float(history["seconds"].sum()), 1),
+    )
+    extra = {"temperature": temperature, "notes": notes}
+    classifiers.save(classifier, run.path / "weights.safetensors", recipe.prepare, extra)
+
+
+def _films(run: RunFolder, recipe: Recipe, progress: Progress) -> tuple[Films, NDArray[np.object_]]:
+    """The run's films, and the part of each."""
+    manifest = run.manifest()
+    classes = run.environment()["classes"]
+    workers = recipe.training.workers
+    films = prepare_films(manifest, classes, recipe.prepare, workers=workers, progress=progress)
+    return films, manifest["part"].to_numpy(object)
+
+
+def _stages(
+    run: RunFolder,
+    recipe: Recipe,
+    classifier: Classifier,
+    films: Films,
+    parts: NDArray[np.object_],
+    progress: Progress,
+) -> pd.DataFrame:
+    about = run.environment()
+    histories = []
+    for number, stage in enumerate(recipe.stage, 1):
+        job = StageJob(
+            number=number,
+            stage=stage,
+            classes=tuple(about["classes"]),
+            train=films.where(parts == "train"),
+            validation=films.where(parts == "validation"),
+            augment=recipe.augment,
+            balance=recipe.balance,
+            seed=recipe.training.seed,
+            precision=about["precision"],
+            accelerator=about["device"],
+            folder=run.path / "checkpoints" / f"stage-{number}",
+        )
+        history = train_stage(classifier, job, progress)
+        best = history.iloc[
+            best_epoch(history[f"validation_{stage.monitor}"].tolist(), higher_is_better(stage.monitor))
+        ]
+        progress.say(
+            f"stage {number}: best of {len(history)} epochs is {int(best['epoch'])}: validation loss "
+            f"{best['validation_loss']:.4f}, accuracy {best['validation_accuracy']:.4f}, macro F1 "
+            f"{best['validation_macro_f1']:.4f}"
+        )
+        histories.append(history)
+    return pd.concat(histories, ignore_index=True)
+
+
+def _predict(run: RunFolder, recipe: Recipe, progress: Progress) -> None:
+    """Predict every part. The test part is looked at here for the first time, and the run says when."""
+    classifier, about = classifiers.load(run.weights_path)
+    films, _ = _films(run, recipe, progress)
+    classifier = classifier.to(run.environment()["device"])
+    with progress.task("predicting all parts", len(films)) as advance:
+
+        def told() -> Iterator[NDArray[np.uint8]]:
+            for batch in films.batches():
+                yield batch
+                advance(len(batch))
+
+        p = softmax(logits(classifier, told()), about["temperature"])
+    _note(run, test_part_opened=now(), weights_sha256=sha256_of(run.weights_path))
+    write_predictions(from_probabilities(run.manifest(), p, about["classes"]), run.path / "predictions.csv")
+
+
+def _note(run: RunFolder, **facts: Any) -> None:
+    write_json(run.path / "environment.json", {**run.environment(), **facts})

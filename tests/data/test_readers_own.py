@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,32 @@ def test_dicom_films_in_class_folders_tell_their_patient_but_the_pattern_wins(tm
     assert plain["modality"].fillna("").tolist() == ["DX", "", "DX"]
     named = folder.read(tmp_path / "x", patient=r"(?P<patient>q\d)_")
     assert named["patient_id"].fillna("").tolist() == ["x/P1", "", "x/q2"]
+
+
+@pytest.mark.parametrize("reader", [folder, dicom], ids=lambda reader: reader.NAME)
+def test_a_folder_that_may_not_be_read_stops_the_reading(tmp_path, monkeypatch, reader):
+    films(tmp_path, "ill/a.png", "well/b.png")
+    scandir = os.scandir
+
+    def refusing(path):
+        if str(path).endswith("well"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    with pytest.raises(DataError, match=r"well: the folder cannot be read: Permission denied"):
+        reader.read(tmp_path)
+
+
+@pytest.mark.parametrize("reader", [folder, dicom], ids=lambda reader: reader.NAME)
+def test_a_name_that_is_no_text_is_refused_and_shown(tmp_path, reader):
+    films(tmp_path, "ill/a.png", "well/b.png")
+    try:
+        (tmp_path / "well" / "b.png").rename(tmp_path / "well" / os.fsdecode(b"f\xe9.png"))
+    except OSError:
+        pytest.skip("this file system takes no such names")
+    with pytest.raises(DataError, match=r"well: the file's name b'f\\xe9.png' is no UTF-8"):
+        reader.read(tmp_path)
 
 
 # csv -----------------------------------------------------------------------------------------------------------------

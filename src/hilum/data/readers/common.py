@@ -6,7 +6,7 @@ import io
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pandas as pd
 
@@ -83,6 +83,25 @@ def absent(path: Path, *, what: str = "file or folder") -> RequestError:
     return RequestError(f"there is no such {what}", where=str(path), next_step=hint)
 
 
+def refuse_unreadable(error: OSError) -> NoReturn:
+    """Stop at a folder that may not be read: going on would leave its films out without a word."""
+    raise DataError(
+        f"the folder cannot be read: {error.strerror}", where=str(error.filename), next_step="Check its permissions."
+    )
+
+
+def need_readable_name(path: Path) -> None:
+    """Refuse with DataError a file whose name is no UTF-8: no table and no report could tell it."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise DataError(
+            f"the file's name {os.fsencode(path.name)!r} is no UTF-8",
+            where=os.fsencode(path.parent).decode(errors="replace"),
+            next_step="Rename it; convmv renames whole folders.",
+        ) from None
+
+
 def files_below(folder: Path) -> tuple[list[str], int]:
     """Films below a folder, as sorted relative paths with slashes, and the number of other files.
 
@@ -90,7 +109,7 @@ def files_below(folder: Path) -> tuple[list[str], int]:
     folders are followed, each folder once.
     """
     films, others, seen = [], 0, set()
-    for here, folders, names in os.walk(folder, followlinks=True):
+    for here, folders, names in os.walk(folder, followlinks=True, onerror=refuse_unreadable):
         folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
         real = os.path.realpath(here)
         if real in seen:
@@ -101,6 +120,7 @@ def files_below(folder: Path) -> tuple[list[str], int]:
             if name.startswith(".") or name.lower() in ("thumbs.db", "desktop.ini"):
                 continue
             if is_film(Path(here) / name):
+                need_readable_name(Path(here) / name)
                 films.append((Path(here) / name).relative_to(folder).as_posix())
             else:
                 others += 1
@@ -129,7 +149,11 @@ def folders_in(path: Path) -> dict[str, str]:
     """
     if not path.is_dir():
         return {}
-    return {entry.name.lower(): entry.name for entry in sorted(path.iterdir()) if entry.is_dir()}
+    try:
+        entries = sorted(path.iterdir())
+    except OSError as error:
+        refuse_unreadable(error)
+    return {entry.name.lower(): entry.name for entry in entries if entry.is_dir()}
 
 
 def inner_folder(path: Path, name: str, marks: Iterable[str]) -> Path:

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from hilum.data.readers.common import finish, need_folder
+from hilum.data.readers.common import finish, need_folder, need_readable_name, refuse_unreadable
 from hilum.data.readers.headers import fill_from_headers, is_dicom
 
 NAME = "dicom"
@@ -58,10 +58,11 @@ def read(path: Path, *, name: str = "") -> pd.DataFrame:
 def _files(path: Path, at_most: int | None = None) -> list[str]:
     """All files below, hidden ones and what operating systems leave apart."""
     found: list[str] = []
-    for here, folders, names in os.walk(path):
+    for here, folders, names in os.walk(path, onerror=refuse_unreadable):
         folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
         for name in sorted(names):
             if not name.startswith(".") and name.lower() not in ("thumbs.db", "desktop.ini"):
+                need_readable_name(Path(here) / name)
                 found.append((Path(here) / name).relative_to(path).as_posix())
                 if at_most and len(found) >= at_most:
                     return found

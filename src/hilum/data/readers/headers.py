@@ -71,7 +71,7 @@ def fill_from_headers(
 def _headers(paths: Sequence[Path]) -> list[DicomHeader | None]:
     """Headers in the order of the paths; None where one cannot be read."""
     headers: list[DicomHeader | None] = [None] * len(paths)
-    for row, header in map_films(read_header, paths, workers=None, few=_FEW):
+    for row, header in map_films(read_header, paths, workers=1 if len(paths) < _FEW else None):
         headers[row] = None if isinstance(header, FilmError) else header
     return headers
 

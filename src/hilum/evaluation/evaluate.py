@@ -77,6 +77,9 @@ def evaluate(
         "prevalence": {name: dict(zip(classes, part.prevalence.tolist(), strict=True)) for name, part in parts.items()},
         "prevalence_stated": dict(how.prevalence),
         "wished_sensitivity": how.wished_sensitivity,
+        "films_without_patient": {
+            name: int(labelled.loc[labelled["part"] == name, "patient_id"].isna().sum()) for name in parts
+        },
         "unlabelled": {name: int(table.loc[table["part"] == name, "label"].isna().sum()) for name in PARTS},
     }
     return {"_about": about, "_operating_points": {name: dict(point) for name, point in points.items()}, **figures}

@@ -100,9 +100,10 @@ def bounded_interval(
 
     The figure is worth n = v (1 - v) / variance independent patients, and gets Wilson's interval of n. `films` and
     `patients` are those that the figure rests on (of the smaller group, where it compares two); films is infinite for a
-    figure that is no share of films, such as an AUROC. Where the replicates do not vary, as when all is right, n is
-    `patients`: each counts as one trial, however many films it has. n is lowered for the degrees of freedom that the
-    patients have fewer than the films (Korn & Graubard 1998). NaN where the value is, or no patient.
+    figure that is no share of films, such as an F1 or AUROC. Where the replicates do not vary, as when all is right,
+    n is `patients`: each counts as one trial, however many films it has. n is at most `films`, and lowered for the
+    degrees of freedom that the patients have fewer than the films (Korn & Graubard 1998). NaN where the value is, or
+    no patient.
 
     >>> low, high = bounded_interval(1.0, np.ones(1000), films=10, patients=10)    # all right, but ten patients
     >>> round(low, 3), high
@@ -115,7 +116,7 @@ def bounded_interval(
     spread = float(np.var(replicates[np.isfinite(replicates)] / span)) if np.isfinite(replicates).any() else 0.0
     n = float(patients)
     if spread > 1e-12 and patients > 1:
-        n = share * (1 - share) / spread * (1 - 1 / patients) / (1 - 1 / films)
+        n = min(films, share * (1 - share) / spread * (1 - 1 / patients) / (1 - 1 / films))
     if films > patients > 1:
         quantile = 0.5 + confidence / 2
         n *= float(stats.t.ppf(quantile, films - 1) / stats.t.ppf(quantile, patients - 1)) ** 2
@@ -136,19 +137,26 @@ def log_loss_interval(value: float, replicates: Floats, *, patients: int, confid
     return abs(math.log(high)), -math.log(low) if low > 0 else math.inf
 
 
-def gap_interval(gaps: Floats, replicates: Floats, confidence: float = 0.95) -> Interval:
+def gap_interval(gaps: Floats, replicates: Floats, *, patients: int, confidence: float = 0.95) -> Interval:
     """Interval of a calibration error, the sum of |gap| over its bins: `gaps` (bins,), `replicates` (B, bins).
 
     A sum of absolute values is pushed up by chance, and its replicates twice, so their percentiles would even leave out
     the value. But it differs from the truth by at most the sum of |gap - true gap| (triangle inequality), and the
-    replicates tell how large that gets. Too wide rather than too narrow.
+    replicates tell how large that gets; it is taken larger by Student's t for the few patients of a bin. Too wide
+    rather than too narrow. NaN with fewer than two patients to a bin.
 
-    >>> low, high = gap_interval(np.array([0.10, 0.10]), np.array([[0.12, 0.09], [0.08, 0.09]]))   # off by 0.03 each
+    >>> replicates = np.array([[0.12, 0.09], [0.08, 0.09]])  # off by 0.03 each
+    >>> low, high = gap_interval(np.array([0.10, 0.10]), replicates, patients=2000)
     >>> round(low, 2), round(high, 2)
     (0.17, 0.23)
     """
     value = float(np.abs(gaps).sum())
-    reach = float(np.quantile(np.abs(replicates - gaps).sum(1), confidence))
+    of_a_bin = patients / len(gaps)
+    if of_a_bin < 2:
+        return MISSING
+    quantile = 0.5 + confidence / 2
+    widened = float(stats.t.ppf(quantile, of_a_bin - 1) / stats.norm.ppf(quantile)) / math.sqrt(1 - 1 / of_a_bin)
+    reach = widened * float(np.quantile(np.abs(replicates - gaps).sum(1), confidence))
     return max(0.0, value - reach), min(1.0, value + reach)
 
 

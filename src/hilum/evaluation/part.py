@@ -67,8 +67,8 @@ _RESTS_ON: Mapping[str, Callable[[Bools, Bools], _Masks]] = {
     "op_sensitivity": lambda true, called: (true,),
     "op_specificity": lambda true, called: (~true,),
 }
-# Counts of films in a ratio, whose variance follows from value and n; the others are no share of films.
-_SHARES = ("recall", "specificity", "precision", "f1", "f2", "op_sensitivity", "op_specificity")
+# Plain shares of films, whose variance follows from value and n.
+_SHARES = ("recall", "specificity", "precision", "op_sensitivity", "op_specificity")
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ def _overall(part: Part, values: dict[str, Floats], replicates: dict[str, Floats
 
     limits = {
         "accuracy": bounded("accuracy", films, (0.0, 1.0)),
-        "kappa": bounded("kappa", films, (-1.0, 1.0)),
+        "kappa": bounded("kappa", math.inf, (-1.0, 1.0)),
         "brier": bounded("brier", math.inf, (0.0, 2.0)),
         "log_loss": intervals.log_loss_interval(float(values["log_loss"]), replicates["log_loss"], **rest),
     }
@@ -153,7 +153,7 @@ def _overall(part: Part, values: dict[str, Floats], replicates: dict[str, Floats
     found = {name: _figure(part, float(values[name]), limits[name], everyone, reasons.get(name, "")) for name in limits}
     for name in ("calibration_error", "calibration_error_uncalibrated"):
         if name in values:
-            interval = intervals.gap_interval(values[name], replicates[name], confidence)
+            interval = intervals.gap_interval(values[name], replicates[name], **rest)
             found[name] = _figure(part, float(np.abs(values[name]).sum()), interval, everyone)
     return found
 

@@ -120,18 +120,26 @@ def read_predictions(path: Path | str) -> pd.DataFrame:
         raise RequestError("there is no such table of predictions", where=str(path))
     try:
         header = pd.read_csv(path, nrows=0, encoding="utf-8-sig").columns
+        others = [name for name in header if not name.startswith(PREFIX)]
         frame = pd.read_csv(
             path,
-            dtype={name: "string" for name in header if not name.startswith(PREFIX)},
+            dtype=dict.fromkeys(others, "string"),
+            converters={name: _exact for name in header if name.startswith(PREFIX)},
             keep_default_na=False,
-            na_values={name: [""] if name in ("image_id", "label", "predicted") else _UNKNOWN for name in header},
-            # The default is off by the last digit, and an operating point is one film's exact probability.
-            float_precision="round_trip",
+            na_values={name: [""] if name in ("image_id", "label", "predicted") else _UNKNOWN for name in others},
             encoding="utf-8-sig",
         )
     except (OSError, ValueError) as error:
         raise DataError(f"this is no CSV table: {error}", where=str(path)) from None
     return check(frame, where=str(path))
+
+
+def _exact(cell: str) -> float | str | None:
+    """The number in a cell, to the last digit, which pandas may miss: an operating point is one film's exact p."""
+    try:
+        return float(cell)
+    except ValueError:
+        return cell.strip() or None
 
 
 def _check_columns(predictions: pd.DataFrame, where: str) -> None:

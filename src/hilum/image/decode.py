@@ -8,6 +8,8 @@ from __future__ import annotations
 import io
 import stat
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -90,8 +92,12 @@ def _decode_jpeg(data: bytes, at_least_px: int | None) -> Film:
     if frame.bits != 8:
         raise FilmError(f"this is a JPEG of {frame.bits} bits, which is not read", next_step="Save it as 16-bit PNG.")
     orientation = _orientation(frame.exif)
-    # CMYK and YCCK: Adobe's are stored inverted, which Pillow knows and libjpeg leaves to its callers.
-    pixels = _grey(_load(data, "jpeg")) if frame.components == 4 else jpeg_grey(data, frame, at_least_px)
+    if frame.components == 4:
+        # CMYK and YCCK: Adobe's are stored inverted, which Pillow knows and libjpeg leaves to its callers.
+        with _broken_as_film_error("jpeg"):
+            pixels = _grey(_load(data, "jpeg"))
+    else:
+        pixels = jpeg_grey(data, frame, at_least_px)
     mode = {1: "L", 3: "RGB", 4: "CMYK"}.get(frame.components, f"{frame.components} components")
     return _film(pixels, orientation, frame.width, frame.height, 8, mode, "jpeg")
 
@@ -99,36 +105,44 @@ def _decode_jpeg(data: bytes, at_least_px: int | None) -> Film:
 def _decode_raster(data: bytes, kind: Kind) -> Film:
     """PNG, BMP, TIFF and WebP, by Pillow; TIFF and WebP of several pictures are refused."""
     if kind == "png":
-        width, height = _png_size(data)
-        check_size(width, height)
-    image = _load(data, kind)
-    pictures = 1 if kind == "png" else getattr(image, "n_frames", 1)
-    if pictures > 1:
-        raise FilmError(f"the file holds {pictures} pictures; one film is read", next_step="Save each by itself.")
-    bits, mode = _raster_facts(data, kind, image)
-    sixteen_bit_colour = bits == 16 and not image.mode.startswith("I;16")
-    pixels = _sixteen_bit_colour(data) if sixteen_bit_colour else _grey(image)
-    return _film(pixels, image.getexif().get(_ORIENTATION, 1), image.width, image.height, bits, mode, kind)
+        check_size(*_png_size(data))
+    with _broken_as_film_error(kind):
+        image = _load(data, kind)
+        pictures = 1 if kind == "png" else getattr(image, "n_frames", 1)
+        if pictures > 1:
+            raise FilmError(f"the file holds {pictures} pictures; one film is read", next_step="Save each by itself.")
+        bits, mode = _raster_facts(data, kind, image)
+        sixteen_bit_colour = bits == 16 and not image.mode.startswith("I;16")
+        pixels = _sixteen_bit_colour(data) if sixteen_bit_colour else _grey(image)
+        return _film(pixels, image.getexif().get(_ORIENTATION, 1), image.width, image.height, bits, mode, kind)
+
+
+@contextmanager
+def _broken_as_film_error(kind: Kind) -> Iterator[None]:
+    """Every error of Pillow becomes a FilmError, and its warnings are not shown.
+
+    On broken files it raises nearly every kind of error (OSError, SyntaxError, ValueError, TypeError, KeyError,
+    struct.error, zlib.error, EOFError), some only when a property is read.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except (FilmError, MemoryError):
+        raise
+    except Image.DecompressionBombError as error:
+        raise FilmError(str(error).split(",")[0]) from None
+    except UnidentifiedImageError:
+        raise FilmError(f"the file begins as {kind} but {_DAMAGED}", next_step="Copy it again.") from None
+    except Exception as error:
+        raise FilmError(f"{_DAMAGED}: {error}", next_step="Copy it again.") from None
 
 
 def _load(data: bytes, kind: Kind) -> Image.Image:
     """Pillow's picture, decoded; only the decoder of this kind is ever tried."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # among others of Pillow's size limit, which `check_size` keeps below
-            image = Image.open(io.BytesIO(data), formats=[kind.upper()])
-            check_size(image.width, image.height)
-            image.load()
-    except Image.DecompressionBombError as error:
-        raise FilmError(str(error).split(",")[0]) from None
-    except FilmError:
-        raise
-    except UnidentifiedImageError:
-        raise FilmError(f"the file begins as {kind} but {_DAMAGED}", next_step="Copy it again.") from None
-    except Exception as error:
-        # Pillow's decoders raise nearly every kind of error on broken files: OSError, SyntaxError, ValueError,
-        # struct.error, zlib.error, KeyError, TypeError, EOFError, OverflowError, MemoryError.
-        raise FilmError(f"{_DAMAGED}: {error}", next_step="Copy it again.") from None
+    image = Image.open(io.BytesIO(data), formats=[kind.upper()])
+    check_size(image.width, image.height)
+    image.load()
     return image
 
 

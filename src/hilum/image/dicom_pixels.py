@@ -10,7 +10,14 @@ import numpy as np
 import pydicom
 from pydicom.encaps import get_frame
 from pydicom.pixels import apply_color_lut, get_decoder, pixel_array
-from pydicom.uid import UID, JPEG2000TransferSyntaxes, JPEGLSTransferSyntaxes, JPEGTransferSyntaxes, RLELossless
+from pydicom.uid import (
+    UID,
+    JPEG2000TransferSyntaxes,
+    JPEGLSTransferSyntaxes,
+    JPEGTransferSyntaxes,
+    MediaStorageDirectoryStorage,
+    RLELossless,
+)
 
 from hilum.errors import FilmError
 from hilum.image import workers
@@ -73,6 +80,8 @@ def _checked_facts(dataset: pydicom.Dataset) -> FileFacts:
     if "PixelData" not in dataset:
         if "FloatPixelData" in dataset or "DoubleFloatPixelData" in dataset:
             raise FilmError("the DICOM object holds floating point values, not a film")
+        if dataset.file_meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
+            raise FilmError("this is a DICOMDIR, an index of other files; it is not followed")
         raise FilmError(f"the DICOM object holds no pixels{f' (modality {modality})' if modality else ''}")
     frames = number_of(dataset, "NumberOfFrames") or 1
     if frames > 1:
@@ -171,9 +180,12 @@ def _grey(dataset: pydicom.Dataset, stored: np.ndarray, facts: FileFacts) -> np.
     """uint8 of stored grey values: one table over all values that occur, looked up for each pixel."""
     low, high = int(stored.min()), int(stored.max())
     first = min(low, 0)
+    places = stored.astype(np.int32) - first if first < 0 else stored
     values = np.arange(first, high + 1)
     padding = _padding(dataset, values)
-    occurs = (values >= low) & ~padding
+    occurs = np.zeros(len(values), bool)
+    occurs[places] = True
+    occurs &= ~padding
     if not occurs.any():
         return np.zeros(stored.shape, np.uint8)
     shown = _shown(dataset, values, occurs, facts.bits)
@@ -181,7 +193,7 @@ def _grey(dataset: pydicom.Dataset, stored: np.ndarray, facts: FileFacts) -> np.
         shown = 1.0 - shown
     table = np.rint(shown * 255.0).astype(np.uint8)
     table[padding] = 0
-    return table[stored.astype(np.int32) - first if first < 0 else stored]
+    return table[places]
 
 
 def _shown(dataset: pydicom.Dataset, values: np.ndarray, occurs: np.ndarray, bits: int) -> np.ndarray:

@@ -25,8 +25,8 @@ def prepare_file(source: Path | bytes, how: Prepare, *, where: str = "") -> np.n
     decoded smaller where the size asked for allows it, which changes grey values by less than 1 of 255 on average.
     """
     refuse_unready(how)
-    # The crop still has to fill the square.
-    least = math.ceil(how.side_px / how.centre_crop)
+    # The crop still has to fill the square twice over: what is left out at the edge is then under half a pixel of it.
+    least = math.ceil(2 * how.side_px / how.centre_crop)
     return prepare(decode(source, at_least_px=least, where=where).pixels, how)
 
 

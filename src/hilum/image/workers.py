@@ -32,23 +32,23 @@ from hilum.files import cores
 Job = Callable[[Any], Any]
 _CHUNK = 8
 # Below this, starting processes takes longer than the work.
-_FEW = 32
+FEW = 32
 SECONDS_PER_FILM = 120.0
 SECONDS_TO_START = 120.0
 _START = "import sys; sys.path[:] = sys.argv[1:]; from hilum.image.workers import serve; serve()"
 
 
 def map_films(
-    job: Job, items: Sequence[Any], *, workers: int | None, few: int = _FEW, seconds_per_film: float = SECONDS_PER_FILM
+    job: Job, items: Sequence[Any], *, workers: int | None, seconds_per_film: float = SECONDS_PER_FILM
 ) -> Iterator[tuple[int, Any]]:
     """(index, job(item)) of every item as they are done, in any order; or (index, FilmError) where job raised one.
 
     job: a function of a module, by whose name the workers find it; it must not raise anything but FilmError.
-    workers: processes; None is one per core. Up to `few` items, and one worker, are done in this process.
+    workers: processes; None is one per core. Up to `FEW` items, and one worker, are done in this process.
     A film that kills its worker or takes longer than `seconds_per_film` gives a FilmError that says so.
     """
     count = min(workers or cores(), -(-len(items) // _CHUNK))
-    if len(items) <= few or count <= 1:
+    if len(items) <= FEW or count <= 1:
         return _here(job, items)
     return _Pool(job, items, count, seconds_per_film).results()
 

@@ -95,6 +95,12 @@ def test_kermany_a_child_in_two_parts_keeps_one_id(tmp_path):
     assert set(manifest["split"]) == {"train", "test"}
 
 
+def test_kermany_films_are_ap_as_their_authors_say_and_so_are_those_in_the_kaggle_collection(tmp_path):
+    assert set(kermany.read(kermany_tree(tmp_path / "a"))["view"]) == {"AP"}
+    manifest = kaggle_covid19_pneumonia.read(kaggle_tree(tmp_path / "b"))
+    assert manifest.groupby("label")["view"].count().to_dict() == {"covid-19": 0, "normal": 2, "pneumonia": 2}
+
+
 def test_kermany_val_is_the_published_validation_part(tmp_path):
     assert by_name(kermany.read(kermany_tree(tmp_path)), "split")["NORMAL2-IM-1427-0001.jpeg"] == "validation"
 

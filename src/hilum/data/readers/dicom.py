@@ -30,7 +30,7 @@ OPTIONS: Mapping[str, str] = {"name": "the source's name; else the folder's"}
 
 def recognises(path: Path) -> bool:
     """Whether its first twenty files, in the order of their names, are all DICOM."""
-    first = _files(path, at_most=20)
+    first = _files(path, at_most=20) if path.is_dir() else []
     return bool(first) and all(is_dicom(path / name) for name in first)
 
 

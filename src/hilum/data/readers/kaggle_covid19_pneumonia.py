@@ -8,6 +8,7 @@ Sources     NORMAL and PNEUMONIA are all 5856 films of `kermany` (children of 1 
             `kaggle-covid19-pneumonia/kermany`. COVID19 is `kaggle-covid19-pneumonia/covid-19-collections`: of 436
             films compared by their pixels, 378 are also in `cohen` and 36 in `figure1` (two in both), the others come
             from elsewhere.
+View        AP for those of `kermany`, whose authors say so of all films; unknown for COVID19.
 Faults      One film of a child is in two classes: COVID19(277) is PNEUMONIA(7). The class is the collection: COVID-19
             are adults of many hospitals, the rest children of one. Age, markers and the look of a hospital tell the
             classes apart. Train and test share at least two children (person59, NORMAL2-IM-0995). Follow-up films of
@@ -23,6 +24,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from hilum.data.readers import kermany
 from hilum.data.readers.common import files_below, finish, folders_in, inner_folder
 
 NAME = "kaggle-covid19-pneumonia"
@@ -58,7 +60,14 @@ def read(path: Path) -> pd.DataFrame:
             continue
         label, source = _CLASSES[folder]
         rows.append(
-            {"image_id": f"{NAME}/{film}", "path": str(root / film), "label": label, "source": source, "split": part}
+            {
+                "image_id": f"{NAME}/{film}",
+                "path": str(root / film),
+                "label": label,
+                "source": source,
+                "view": kermany.VIEW if source.endswith("/kermany") else None,
+                "split": part,
+            }
         )
     left_out = [("files that are no film", others), ("films outside the class folders", elsewhere)]
     return finish(rows, left_out, where=path)

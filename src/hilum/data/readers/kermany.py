@@ -16,6 +16,7 @@ Patients    from the names, in all parts together. Kaggle's names are `person12_
             are therefore `kermany/person12-bacteria`, `kermany/person12-virus`, `kermany/IM-0115`,
             `kermany/NORMAL2-IM-0201`. The authors' own names (`BACTERIA-1083680-0001.jpeg`: disease, patient, image)
             give `kermany/1083680`.
+View        AP, as the authors say of all films; no film tells its own.
 Faults      Children of 1 to 5 years of one hospital (Guangzhou): against adults of any other collection, age
             separates the classes. The published validation part has 16 films and is too small to choose anything by.
             Some children have 30 films. Exact duplicates stand under two numbers (NORMAL2-IM-0095 and -0096).
@@ -35,6 +36,7 @@ from hilum.data.readers.common import files_below, finish, first_film, folders_i
 from hilum.errors import DataError, RequestError
 
 NAME = "kermany"
+VIEW = "AP"
 OPTIONS: Mapping[str, str] = {}
 _PERSON = re.compile(r"(person\d+)_(bacteria|virus)_\d+")
 _NORMAL = re.compile(r"((?:NORMAL2-)?IM-\d+)-\d+")
@@ -117,6 +119,7 @@ def _row(root: Path, film: str, name: str, label: str, split: str | None) -> dic
         "label": label,
         "patient_id": patient,
         "source": NAME,
+        "view": VIEW,
         "split": split,
     }
 

@@ -270,6 +270,12 @@ def test_a_run_without_a_test_part_says_that_its_figures_flatter(copy: Path, tmp
     assert "could not be made" not in html
 
 
+def test_a_model_that_may_be_guessing_is_said_to(copy: Path, run: Path, tmp_path: Path) -> None:
+    blind = made_run(tmp_path / "blind", pd.read_parquet(run / "manifest.parquet"), skill=0.0)
+    assert "Not shown to be better than guessing" in section(page(blind), "headline")
+    assert "Not shown to be better than guessing" not in section(page(copy), "headline")
+
+
 def test_a_split_that_leaks_is_called_so(copy: Path, run: Path) -> None:
     assert "No known patient is in two parts" not in section((run / "report.html").read_text(), "split")  # no hashes
     manifest = pd.read_parquet(copy / "manifest.parquet")

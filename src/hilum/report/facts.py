@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -15,6 +15,11 @@ from hilum.evaluation.run_folder import RunFolder
 from hilum.recipe.schema import Recipe
 from hilum.report.palette import class_colours
 from hilum.report.tables import parts_of
+
+# Makes a picture of a figure: (figure, file name, alternative text, caption) -> what the template shows.
+Draw = Callable[..., Any]
+# What a section's template is given.
+Context = dict[str, Any]
 
 # What a film's card tells of it besides what the model said.
 _OF_THE_MANIFEST = ("path", "view", "sex", "age_years")

@@ -11,7 +11,7 @@ import pandas as pd
 
 from hilum.errors import DataError, HilumError
 from hilum.report import figures
-from hilum.report.facts import Facts
+from hilum.report.facts import Context, Draw, Facts
 from hilum.report.films import Thumbnail, along_the_ranks, misclassified, samples, small, thumbnail
 
 # About 5 kB each: what keeps a report of any run far below 6 MB.
@@ -49,7 +49,7 @@ class Card:
         return f"Film {self.image_id}, true class {self.true}{said}"
 
 
-def sample_films(facts: Facts) -> dict[str, Any]:
+def sample_films(facts: Facts) -> Context:
     """Some films of each class, as the files have them."""
     films = facts.manifest[facts.manifest["class"].notna()]
     each = _each(6, MOST_SAMPLES, facts.classes)
@@ -67,7 +67,7 @@ def sample_films(facts: Facts) -> dict[str, Any]:
     }
 
 
-def judged_films(facts: Facts, draw: Any) -> dict[str, Any]:
+def judged_films(facts: Facts, draw: Draw) -> Context:
     """Films of each class with their probabilities, from the surest hit to the worst miss."""
     part = facts.judged
     rows = facts.films[facts.films["part"] == part]
@@ -85,7 +85,7 @@ def judged_films(facts: Facts, draw: Any) -> dict[str, Any]:
     return {"part": part, "groups": groups}
 
 
-def mistakes(facts: Facts, draw: Any) -> dict[str, Any]:
+def mistakes(facts: Facts, draw: Draw) -> Context:
     """The misclassified films, the most confident first."""
     part = facts.judged
     rows = facts.films[(facts.films["part"] == part) & facts.films["label"].notna()]

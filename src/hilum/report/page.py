@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,11 +13,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from hilum import __version__
 from hilum.errors import HilumError
 from hilum.evaluation.run_folder import RunFolder
 from hilum.files import write_text
-from hilum.report import gallery, sections
+from hilum.report import gallery, judging, making
 from hilum.report.facts import Facts
 from hilum.report.palette import inline_svg, save
 
@@ -41,20 +41,20 @@ class Section:
 
 # In the order of the page. The template of each is templates/NAME.html.
 SECTIONS = (
-    Section("audit", "Audit", sections.audit),
-    Section("headline", "In short", sections.headline),
-    Section("limits", "What this model may not be used for", sections.cautions),
-    Section("data", "The films", sections.data),
-    Section("split", "How they were split", sections.split),
-    Section("training", "Training", sections.training),
-    Section("figures", "All figures", sections.all_figures),
-    Section("confusion", "Which class is taken for which", sections.confusions),
-    Section("curves", "Curves", sections.curves),
-    Section("points", "Operating points", sections.operating_points),
+    Section("audit", "Audit", judging.audit),
+    Section("headline", "In short", judging.headline),
+    Section("limits", "What this model may not be used for", making.cautions),
+    Section("data", "The films", making.data),
+    Section("split", "How they were split", making.split),
+    Section("training", "Training", making.training),
+    Section("figures", "All figures", judging.all_figures),
+    Section("confusion", "Which class is taken for which", judging.confusions),
+    Section("curves", "Curves", judging.curves),
+    Section("points", "Operating points", judging.operating_points),
     Section("judged", "Films and their probabilities", gallery.judged_films),
     Section("mistakes", "The misclassified films", gallery.mistakes),
-    Section("again", "How to run it again", sections.again),
-    Section("files", "Files of this run", sections.files),
+    Section("again", "How to run it again", making.again),
+    Section("files", "Files of this run", making.files),
 )
 
 
@@ -87,7 +87,7 @@ def render(facts: Facts) -> str:
         notes=notes,
         audited=audited,
         audit=f"hilum audit {shlex.quote(str(facts.run.path))}",
-        version=__version__,
+        version=importlib.metadata.version("hilum"),
         run=facts.run.path.resolve().name,
         colours=_colours(facts),
         **about,

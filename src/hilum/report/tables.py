@@ -73,7 +73,8 @@ def shown(figure: Mapping[str, Any] | None) -> Shown:
     if figure.get("patients"):
         n += f" of {count_of(figure['patients'], 'patient')}"
     if figure["value"] is None:
-        return Shown("–", n=n, why=f"undefined: {figure.get('reason') or 'nothing to compute it from'}")
+        reason = str(figure.get("reason") or "nothing to compute it from")
+        return Shown("–", n=n, why=reason if reason.startswith("undefined") else f"undefined: {reason}")
     if figure["low"] is None:
         return Shown(f"{figure['value']:.3f}", n=n, why="no interval: too little to resample")
     return Shown(f"{figure['value']:.3f}", f"[{figure['low']:.3f}, {figure['high']:.3f}]", n)

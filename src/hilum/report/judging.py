@@ -1,53 +1,19 @@
-"""The sections of a report: facts of a run in, what the section's template shows out. Pictures are made at `draw`.
+"""The sections on how good the model is: figures, confusion matrices, curves, operating points, and the audit.
 
 A section that has nothing to show raises HilumError with the reason, and the page shows that reason in its place.
 """
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-import pandas as pd
-
-from hilum.data.leaks import describe, find_leaks
-from hilum.data.manifest import PARTS
 from hilum.errors import DataError
 from hilum.evaluation.metrics import confusion
-from hilum.recipe.load import to_toml
 from hilum.report import figures
-from hilum.report.facts import Facts
-from hilum.report.gallery import sample_films
-from hilum.report.limits import limits
-from hilum.report.tables import (
-    KEY_FIGURES,
-    MEANINGS,
-    count_of,
-    counts,
-    figure_groups,
-    known_fields,
-    parts_of,
-    shown,
-    words_of,
-)
+from hilum.report.facts import Context, Draw, Facts
+from hilum.report.tables import KEY_FIGURES, MEANINGS, count_of, figure_groups, parts_of, shown, words_of
 
-# Makes a picture of a figure: (figure, file name, alternative text, caption) -> what the template shows.
-Draw = Callable[..., Any]
-Context = dict[str, Any]
-
-FILES = {
-    "recipe.toml": "everything that was asked for, defaults written out",
-    "environment.json": "versions, machine, commit, seed, weights' hash, notes",
-    "manifest.parquet": "the films used, with class, part and fold",
-    "history.csv": "a row per epoch: loss, figures, learning rate, seconds",
-    "weights.safetensors": "the model, with its classes in order and how films are prepared",
-    "predictions.csv": "what the model said of each film",
-    "metrics.json": "the figures of this page, with intervals and n",
-    "audit.json": "the audit's checks",
-}
-_SHOWN_ELSEWHERE = ("notes", "command", "left_out", "classes")
-FIELDS = ("patient_id", "view", "sex", "age_years", "offset_days")
 MOST_CALIBRATION_CURVES = 8
 
 
@@ -63,7 +29,13 @@ def headline(facts: Facts, draw: Draw) -> Context:
         for name in KEY_FIGURES
         if name in figures_of_part
     ]
-    return {"part": part, "keys": keys, "weakest": _weakest(figures_of_part, facts.classes), "classes": facts.classes}
+    return {
+        "part": part,
+        "keys": keys,
+        "weakest": _weakest(figures_of_part, facts.classes),
+        "guesses": _guesses(figures_of_part, facts.classes),
+        "classes": facts.classes,
+    }
 
 
 def audit(facts: Facts, draw: Draw) -> Context:
@@ -73,106 +45,6 @@ def audit(facts: Facts, draw: Draw) -> Context:
     checks: list[Context] = [{name: check.get(name) for name in fields} for check in facts.run.audit() or []]
     checks.sort(key=lambda check: rank.get(str(check["verdict"]), 1))
     return {"checks": [{**check, "shown": _audit_value(check)} for check in checks]}
-
-
-def data(facts: Facts, draw: Draw) -> Context:
-    """What the films are."""
-    films = facts.manifest
-    classes = facts.classes
-    by_class = {
-        "source": ("source", counts(films["source"], films["class"], corner="source", column_order=classes)),
-        "view": ("view", counts(films["view"], films["class"], corner="view", column_order=classes)),
-        "sex": ("sex", counts(films["sex"], films["class"], corner="sex", column_order=classes)),
-    }
-    known_ages = int(films["age_years"].notna().sum())
-    ages = None
-    if known_ages:
-        ages = draw(
-            figures.age_histogram(films["age_years"], films["class"], classes),
-            "age",
-            f"Histogram of age by class, {count_of(known_ages, 'film')} of known age",
-            f"Age by class. Known for {known_ages} of {len(films)} films.",
-        )
-    return {
-        **sample_films(facts),
-        "films": len(films),
-        "patients": int(films["patient_id"].nunique()),
-        "without_patient": int(films["patient_id"].isna().sum()),
-        "by_part": counts(films["class"], films["part"], corner="class", row_order=classes, column_order=PARTS),
-        "tables": [by_class[name] for name in ("source", "view", "sex") if films[name].notna().any()],
-        "unknown_altogether": [name for name in ("view", "sex", "age_years") if not films[name].notna().any()],
-        "ages": ages,
-        "fields": known_fields(films, FIELDS),
-        "labels": None
-        if films["label"].equals(films["class"])
-        else counts(films["label"], films["class"], corner="label of the source", column_order=classes),
-        "left_out": _left_out(facts),
-        "where": facts.recipe.data.where,
-        "per_class": facts.recipe.data.per_class,
-        "sources": facts.recipe.data.source,
-        "task": facts.recipe.data.task,
-    }
-
-
-def split(facts: Facts, draw: Draw) -> Context:
-    """Who is in which part, and who is in two."""
-    films = facts.manifest
-    parts = [
-        (
-            part,
-            len(rows),
-            int(rows["patient_id"].nunique()),
-            int(rows["patient_id"].isna().sum()),
-            len(rows) / max(len(films), 1),
-        )
-        for part in PARTS
-        if len(rows := films[films["part"] == part])
-    ]
-    leaks, unchecked = _leaks(films[films["part"].notna()])
-    return {
-        "how": facts.recipe.split,
-        "scheme": facts.environment.get("scheme"),
-        "parts": parts,
-        "leaks": leaks,
-        "unchecked": unchecked,
-    }
-
-
-def training(facts: Facts, draw: Draw) -> Context:
-    """How training went."""
-    history = facts.history
-    if history.empty:
-        raise DataError("history.csv has no epoch", where=str(facts.run.path))
-    epochs = count_of(len(history), "epoch")
-    pictures = [
-        draw(
-            figures.loss_curves(history),
-            "loss",
-            f"Loss by epoch over {epochs}",
-            "Loss of the train and validation parts.",
-        ),
-        draw(
-            figures.validation_curves(history),
-            "validation",
-            f"Figures of the validation part by epoch over {epochs}",
-            "Figures of the validation part, without interval: they choose the epoch and judge nothing.",
-        ),
-        draw(
-            figures.learning_rate_curve(history),
-            "learning-rate",
-            f"Learning rate by epoch over {epochs}",
-            "Learning rate, as each epoch left it.",
-        ),
-    ]
-    return {
-        "pictures": pictures,
-        "epochs": epochs,
-        "seconds": float(history["seconds"].sum()),
-        "stages": list(enumerate(facts.recipe.stage, 1)),
-        "model": facts.recipe.model,
-        "balance": facts.recipe.balance,
-        "prepare": facts.recipe.prepare,
-    }
 
 
 def all_figures(facts: Facts, draw: Draw) -> Context:
@@ -279,45 +151,13 @@ def operating_points(facts: Facts, draw: Draw) -> Context:
     return {"rows": rows, "heads": [words_of(name).removesuffix(" at the operating point") for name in names]}
 
 
-def cautions(facts: Facts, draw: Draw) -> Context:
-    """What the model may not be used for."""
-    return {"limits": limits(facts.manifest, facts.classes)}
-
-
-def again(facts: Facts, draw: Draw) -> Context:
-    """What someone needs to get the same figures."""
-    folder = shlex.quote(str(facts.run.path))
-    command = facts.environment.get("command")
-    return {
-        "command": shlex.join(map(str, command)) if isinstance(command, list) else command,
-        "again": f"hilum train --recipe {shlex.quote(str(facts.run.path / 'recipe.toml'))} -o {folder}-again",
-        "predict": f"hilum predict {folder} FILM_OR_FOLDER... -o predictions.csv",
-        "environment": _flat({key: value for key, value in facts.environment.items() if key not in _SHOWN_ELSEWHERE}),
-        "recipe": to_toml(facts.recipe),
-        "citation": facts.recipe.about.citation,
-    }
-
-
-def files(facts: Facts, draw: Draw) -> Context:
-    """What lies in the run folder, so that nobody has to guess."""
-    folder = facts.run.path
-    there = [
-        (name, meaning, _bytes((folder / name).stat().st_size))
-        for name, meaning in FILES.items()
-        if (folder / name).is_file()
-    ]
-    pictures = sorted((folder / "figures").glob("*.*"))
-    size = _bytes(sum(picture.stat().st_size for picture in pictures))
-    there.append(("figures/", f"{count_of(len(pictures), 'picture')}: those of this page, as SVG and PNG", size))
-    return {"folder": folder.resolve().name, "files": there}
-
-
-def _bytes(size: int) -> str:
-    """
-    >>> _bytes(812), _bytes(48_200), _bytes(9_340_000)
-    ('812 B', '48 kB', '9.3 MB')
-    """
-    return f"{size} B" if size < 1000 else f"{size / 1e3:.0f} kB" if size < 1e6 else f"{size / 1e6:.1f} MB"
+def _guesses(of_part: Mapping[str, Any], classes: list[str]) -> str:
+    """The figure by which the model may be guessing, in words; "" where it is shown to be better than that."""
+    for name, chance in (("balanced_accuracy", 1 / len(classes)), ("macro_auroc", 0.5)):
+        low = (of_part.get(name) or {}).get("low")
+        if low is not None and low <= chance:
+            return f"{words_of(name)} {shown(of_part[name]).line}, where guessing gives {chance:.3f}"
+    return ""
 
 
 def _weakest(of_part: Mapping[str, Any], classes: list[str]) -> tuple[str, Any] | None:
@@ -372,23 +212,6 @@ def _audit_value(check: Mapping[str, Any]) -> str:
     return f"{value:.3f}{interval}{n}"
 
 
-def _left_out(facts: Facts) -> list[str]:
-    """What environment.json says was left out, in sentences; and rows of the manifest that are in no part."""
-    noted = facts.environment.get("left_out") or []
-    lines = [f"{reason}: {n}" for reason, n in noted.items()] if isinstance(noted, Mapping) else [str(x) for x in noted]
-    idle = int((facts.manifest["part"].isna() | facts.manifest["class"].isna()).sum())
-    return [*lines, f"{count_of(idle, 'row')} of the manifest in no part or of no class"] if idle else lines
-
-
-def _leaks(films: pd.DataFrame) -> tuple[str, str]:
-    """What is in two parts, in words, or ""; and why that could not be looked for, or ""."""
-    try:
-        leaks = find_leaks(films)
-    except DataError as error:
-        return "", str(error)
-    return (describe(leaks) if len(leaks) else ""), ""
-
-
 def _words(of_part: Mapping[str, Any], name: str, classes: list[str]) -> dict[str, str]:
     """class -> value and interval, for a legend."""
     each = {class_: shown(of_part.get(f"{name}/{class_}")) for class_ in classes}
@@ -397,13 +220,3 @@ def _words(of_part: Mapping[str, Any], name: str, classes: list[str]) -> dict[st
 
 def _spoken(of_part: Mapping[str, Any], name: str, classes: list[str]) -> str:
     return "; ".join(f"{class_} {shown(of_part.get(f'{name}/{class_}')).line}" for class_ in classes)
-
-
-def _flat(value: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    rows: list[tuple[str, str]] = []
-    for key, inner in value.items():
-        if isinstance(inner, Mapping):
-            rows += _flat(inner, f"{prefix}{key}, ")
-        else:
-            rows.append((f"{prefix}{key}", ", ".join(map(str, inner)) if isinstance(inner, list) else str(inner)))
-    return [(key.replace("_", " "), text) for key, text in rows]

@@ -160,10 +160,10 @@ def _grey(image: Image.Image) -> np.ndarray:
         raise FilmError("the grey values have 32 bits, and no white is told", next_step="Save it as 16-bit PNG.")
     if "transparency" in image.info or image.mode in ("LA", "PA", "La", "RGBa", "RGBA"):
         image = image.convert("RGBA")
-        return _over_black(luminance(np.asarray(image)), np.asarray(image.getchannel("A")))
-    if image.mode == "L":
-        return np.asarray(image)
-    return luminance(np.asarray(image.convert("RGB")))
+        return _over_black(np.asarray(image.convert("L")), np.asarray(image.getchannel("A")))
+    if image.mode not in ("L", "RGB", "1"):
+        image = image.convert("RGB")
+    return np.asarray(image.convert("L"))  # BT.601, with the weights of `luminance`
 
 
 def _over_black(grey: np.ndarray, alpha: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from PIL import Image
 
 from hilum.errors import FilmError
 
@@ -95,6 +96,8 @@ def luminance(colour: np.ndarray) -> np.ndarray:
     >>> luminance(np.array([[[255, 0, 0], [255, 255, 255]]], np.uint8))
     array([[ 76, 255]], dtype=uint8)
     """
+    if colour.dtype == np.uint8:
+        return np.asarray(Image.fromarray(np.ascontiguousarray(colour[..., :3])).convert("L"))  # the same, in C
     # Weights of 2^16, which add up to exactly 65536: white stays white, and 16-bit values fit into 32 bits.
     red, green, blue = (colour[..., channel].astype(np.uint32) for channel in range(3))
     return ((red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16).astype(colour.dtype)

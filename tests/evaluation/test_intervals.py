@@ -189,12 +189,11 @@ def test_log_loss_has_an_interval_even_when_every_probability_was_1() -> None:
     assert math.exp(-high) == pytest.approx(30 / (30 + stats.t.ppf(0.975, 29) ** 2), rel=0.01)
 
 
-@given(st.floats(0.0, 1.0), st.floats(0.0, 1.0), st.integers(3, 200), st.floats(0.001, 0.999))
+@given(st.integers(0, 40), st.integers(0, 60), st.floats(0.001, 0.999))
 @settings(max_examples=100, deadline=None)
-def test_predictive_values_lie_in_their_interval_and_it_in_0_to_1(
-    a: float, b: float, n: int, prevalence: float
-) -> None:
-    pair = [(share, *intervals.wilson_interval(share * n, n)) for share in (a, b)]
+def test_predictive_values_lie_in_their_interval_and_it_in_0_to_1(found: int, rejected: int, prevalence: float) -> None:
+    a, b = found / 40, rejected / 60
+    pair = [(a, *intervals.wilson_interval(found, 40)), (b, *intervals.wilson_interval(rejected, 60))]
     values = metrics.predictive_values(a, b, prevalence)
     limits = intervals.predictive_value_intervals(pair[0], pair[1], prevalence)
     for value, (low, high) in zip(values, limits, strict=True):

@@ -125,11 +125,13 @@ def first_of_each(pixels: np.ndarray, count: int) -> list[int]:
 
 
 def square(item: int) -> int:
-    """A job that is well behaved, save that it refuses 13, aborts the process at -1 and never ends at -2."""
+    """A job that is well behaved, save that it refuses 13, aborts the process at -1, never ends at -2, is slow at -3."""
     if item == 13:
         raise FilmError("unlucky")
     if item == -1:
         os.abort()
     if item == -2:
         time.sleep(600)
+    if item == -3:
+        time.sleep(0.2)
     return item * item

@@ -125,7 +125,7 @@ def first_of_each(pixels: np.ndarray, count: int) -> list[int]:
 
 
 def square(item: int) -> int:
-    """A job that is well behaved, save that it refuses 13, aborts the process at -1, never ends at -2, is slow at -3."""
+    """A good job, save that it refuses 13, aborts the process at -1, never ends at -2 and is slow at -3."""
     if item == 13:
         raise FilmError("unlucky")
     if item == -1:

@@ -11,9 +11,10 @@ from hilum.data.groups import components
 from hilum.errors import DataError
 from hilum.image.fingerprint import BITS, unpack
 
-# Share of the 1024 bits in which two fingerprints of one film may differ. Measured on 14,681 real films: resized,
-# re-encoded, brightened and annotated copies stay below it, no two different films come closer than 0.26.
-NEAR = 0.24
+# Share of the 1024 bits in which two fingerprints of one film may differ. Measured (docs/splits.md): copies in another
+# size, shape, encoding or brightness differ in less; of 108 million pairs of real films, no two different ones in less
+# than 0.26. Phantoms, which have less in them than films, come as near as 0.166, and set the limit.
+NEAR = 0.16
 _BANDS = BITS // 16
 _SHUFFLES = 4
 _CHUNK = 1 << 17
@@ -23,7 +24,7 @@ def find(manifest: pd.DataFrame) -> pd.DataFrame:
     """Every pair of films that are the same: image_id_a, image_id_b, kind, distance; sorted by the two ids.
 
     kind: `exact` where sha256 is equal (distance 0), else `near` where the fingerprints (phash) differ in at most
-    24 % of their bits; distance is that share. Films without sha256 and without phash are compared with nothing.
+    16 % of their bits; distance is that share. Films without sha256 and without phash are compared with nothing.
     Refused with DataError: a manifest with neither column filled, a phash of another length.
 
     >>> films = pd.DataFrame({"image_id": ["b", "a", "c"], "sha256": ["1f", "1f", "2e"], "phash": pd.NA})
@@ -73,8 +74,8 @@ def near_pairs(bits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     over by fixed shuffles, and only fingerprints that agree in a whole band are compared (Broder 1997, On the
     resemblance and containment of documents; the banding of Leskovec, Rajaraman, Ullman, Mining of Massive Datasets,
     3.4). Whether a pair is found depends on its two films alone. A pair that differs in fewer than 64 bits is always
-    found; one that differs in a share s of the bits is missed with probability (1 - (1 - s)^16)^256: 0.0007 at
-    s = 0.20, 0.04 at 0.24.
+    found; one that differs in a share s of the bits is missed with probability (1 - (1 - s)^16)^256, which at the
+    limit of 0.16 is 1e-7.
     """
     found: list[np.ndarray] = []
     limit = int(NEAR * BITS)

@@ -39,12 +39,13 @@ def find_leaks(manifest: pd.DataFrame, *, links: np.ndarray | None = None) -> pd
     patients = _in_two_parts(manifest["patient_id"], manifest["part"])
     exact = _in_two_parts(manifest["sha256"], manifest["part"])
     near = [rows for rows in _in_two_parts(cluster, manifest["part"]) if np.ptp(content[rows]) > 0]
+    patient, image, part = (manifest[name].to_numpy(dtype=object) for name in ("patient_id", "image_id", "part"))
     records = [
         {
             "kind": kind,
-            "patient_id": _only(manifest["patient_id"].iloc[rows]),
-            "image_ids": manifest["image_id"].iloc[rows].tolist(),
-            "parts": manifest["part"].iloc[rows].tolist(),
+            "patient_id": _only(patient[rows]),
+            "image_ids": image[rows].tolist(),
+            "parts": part[rows].tolist(),
         }
         for kind, leaks in zip(KINDS, (patients, exact, near), strict=True)
         for rows in leaks
@@ -111,7 +112,7 @@ def _in_two_parts(labels: pd.Series, part: pd.Series) -> list[np.ndarray]:
     return [np.asarray(found) for found in pairs.loc[rows].groupby("label", sort=True).groups.values()]
 
 
-def _only(values: pd.Series) -> object:
+def _only(values: np.ndarray) -> object:
     """The value that all share, or missing."""
-    distinct = values.dropna().unique()
-    return distinct[0] if len(distinct) == 1 else pd.NA
+    distinct = {value for value in values if pd.notna(value)}
+    return distinct.pop() if len(distinct) == 1 else pd.NA

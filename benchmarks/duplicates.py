@@ -150,7 +150,7 @@ def made_up(hashes: list[str], count: int) -> np.ndarray:
 
 
 def report_time(hashes: list[str], count: int = 100_000, copies: int = 5_000) -> None:
-    """Print the seconds that `count` films take, of which some are copies that differ in about 0 to 14 % of their bits."""
+    """Print the seconds that `count` films take, some of them copies that differ in 0 to 14 % of their bits."""
     bits = made_up(hashes, count)
     rng = np.random.default_rng(2)
     flips = rng.random((copies, BITS)) < rng.uniform(0, 0.14, (copies, 1))

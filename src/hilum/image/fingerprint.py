@@ -34,8 +34,9 @@ def perceptual_hash(pixels: np.ndarray) -> str:
     left out and only signs are kept, so neither brightness nor contrast matters. A film of a single grey value has no
     frequencies and no fingerprint: the result is "". Other shapes and types are refused with ValueError.
 
-    64 bits, the usual length, are too few: chest films look alike, and 207 pairs of different films of Kermany's children
-    differ in at most 4 of 64. Of 1024 bits, two different films of 14,681 differ in 266 or more (docs/splits.md). The hash is that of `imagehash.phash` (Zauner 2010, Implementation and benchmarking of perceptual
+    64 bits, the usual length, are too few, for chest films look alike: 207 pairs of different films of Kermany's
+    children differ in at most 4 of 64. Of 1024 bits, two different films of 14,681 differ in 266 or more
+    (docs/splits.md). The hash is that of `imagehash.phash` (Zauner 2010, Implementation and benchmarking of perceptual
     image hash functions) with hash_size 32, save that a coefficient is compared with 0 and not with the median, so
     that one bit does not depend on the others.
 

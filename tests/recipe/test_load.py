@@ -64,7 +64,9 @@ def test_an_unknown_key_is_refused_with_the_nearest_name(setting: str, named: st
 
 def test_an_unknown_key_of_a_file_names_the_file(tmp_path: Path) -> None:
     (tmp_path / "r.toml").write_text("[[stage]]\noptimizer = 'adam'\n")
-    with pytest.raises(RequestError, match=r"r\.toml: there is no key 'stage\.optimizer'\. Did you mean 'stage\.optimiser'"):
+    with pytest.raises(
+        RequestError, match=r"r\.toml: there is no key 'stage\.optimizer'\. Did you mean 'stage\.optimiser'"
+    ):
         load_recipe([str(tmp_path / "r.toml")])
 
 

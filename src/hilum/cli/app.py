@@ -67,3 +67,7 @@ def _fail(message: str, status: int) -> None:
     terminal.err.print("error: ", style="bold red", end="")
     terminal.err.print(message, markup=False)
     sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()

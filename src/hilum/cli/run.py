@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,13 +23,24 @@ DATA = Annotated[list[str], typer.Option("--data", help="READER:PATH or a path; 
 
 
 def demo(
-    out: Annotated[Path, typer.Option("-o", "--out", help="The run folder.")] = Path("runs/demo"),
+    out: Annotated[Path, typer.Option("-o", "--out", help="The run folder; the films lie beside it.")] = Path("runs/demo"),
 ) -> None:
     """Make synthetic films, train on them and write the report: no download, under three minutes.
 
     A demo that was stopped goes on; a finished one is shown again.
     """
-    raise NotImplementedError
+    _need_torch()
+    from hilum.data.phantom import demo_collection
+    from hilum.recipe.load import load_recipe
+    from hilum.training.train import train as train_run
+
+    films = out.with_name(out.name + "-films")
+    with _stoppable(f"hilum demo -o {out}"):
+        demo_collection(films, progress=terminal.progress())
+        asked = load_recipe(["demo"], [f"data.source={_toml_list([str(films / 'manifest.csv')])}"])
+        run = train_run(asked, out, resume=(out / "recipe.toml").is_file(), progress=terminal.progress())
+    terminal.say("The films are synthetic: the figures show how hilum works and say nothing about patients.")
+    _tell(run.metrics(), run.path, run.environment().get("notes", []))
 
 
 def train(
@@ -51,7 +64,8 @@ def train(
     _need_torch()
     from hilum.training.train import train as train_run
 
-    run = train_run(asked, out, resume=resume, progress=terminal.progress())
+    with _stoppable(f"hilum train --resume -o {out}"):
+        run = train_run(asked, out, resume=resume, progress=terminal.progress())
     _tell(run.metrics(), run.path, run.environment().get("notes", []))
 
 
@@ -130,6 +144,17 @@ def doctor() -> None:
     for name, value in facts.items():
         terminal.say(f"{name:10} {value}")
     terminal.answer(facts)
+
+
+@contextmanager
+def _stoppable(go_on: str) -> Iterator[None]:
+    """Ctrl-C ends the work with the command that goes on with it."""
+    from hilum.errors import StoppedError
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise StoppedError("stopped; what was finished is kept", next_step=f"Go on with: {go_on}") from None
 
 
 def _need_torch() -> None:

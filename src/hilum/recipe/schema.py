@@ -130,7 +130,7 @@ class Stage(Section):
     learning_rate: float = Field(1e-3, gt=0.0)
     momentum: float = Field(0.9, ge=0.0, lt=1.0, description="sgd and rmsprop only")
     weight_decay: float = Field(0.0, ge=0.0)
-    schedule: Literal["constant", "one_cycle", "cosine", "step", "exponential", "inverse_time", "plateau"] = "constant"
+    schedule: Literal["constant", "one_cycle", "cosine", "step", "exponential", "inverse_time", "plateau"] = "one_cycle"
     decay: float = Field(0.1, ge=0.0, description="step, exponential, plateau: factor; inverse_time: per step")
     decay_epochs: int = Field(10, ge=1, description="step: epochs between falls; plateau: epochs without gain")
     lowest_learning_rate: float = Field(0.0, ge=0.0)

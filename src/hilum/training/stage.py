@@ -163,6 +163,7 @@ class _StageModule(L.LightningModule):
         return make_optimiser(self.classifier, self.job.stage)
 
     def on_train_epoch_start(self) -> None:
+        self.classifier.train()  # Lightning leaves the mode as it finds it
         torch.manual_seed(self.job.generator(self.current_epoch).initial_seed())  # dropout
         self._started = time.monotonic()
         self._losses = []

@@ -1,0 +1,164 @@
+"""A run from films to a folder: what it holds, and that being killed changes nothing."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import hilum
+from hilum.errors import DataError, RequestError
+from hilum.evaluation.run_folder import HISTORY_COLUMNS, RunFolder
+from hilum.model import classifier as classifiers
+from hilum.recipe.load import load_recipe, to_toml
+
+TWO_STAGES = """
+[[stage]]
+unfreeze = "none"
+epochs = 2
+learning_rate = 1e-3
+[[stage]]
+epochs = 3
+learning_rate = 1e-3
+ema = 0.9
+side_px = 48
+monitor = "macro_auroc"
+"""
+
+
+def test_a_run_folder_holds_what_the_design_says(small_run: Path) -> None:
+    assert {path.name for path in small_run.iterdir()} == {
+        "recipe.toml",
+        "environment.json",
+        "manifest.parquet",
+        "history.csv",
+        "weights.safetensors",
+        "predictions.csv",
+        "metrics.json",
+        "figures",
+        "report.html",
+    }
+    run = RunFolder(small_run)
+    assert tuple(run.history().columns) == HISTORY_COLUMNS
+    assert len(run.predictions()) == len(run.manifest())
+    assert set(run.metrics()) >= {"train", "validation", "test"}
+    assert run.environment()["test_part_opened"] >= run.environment()["started"]
+
+
+def test_the_recipe_of_a_run_has_every_default_written_out(small_run: Path) -> None:
+    written = (small_run / "recipe.toml").read_text()
+    assert to_toml(load_recipe([str(small_run / "recipe.toml")])) == written
+
+
+def test_training_learns_what_the_films_show(small_run: Path) -> None:
+    history = RunFolder(small_run).history()
+    assert history["train_loss"].iloc[-1] < history["train_loss"].iloc[0] - 0.1
+
+
+def test_the_weights_tell_their_classes_preparation_and_temperature(small_run: Path) -> None:
+    about = classifiers.read_metadata(small_run / "weights.safetensors")
+    assert about["classes"] == ["covid-19", "pneumonia", "normal"]
+    assert about["preparation"]["side_px"] == 64
+    assert 0.05 < about["temperature"] < 20
+
+
+def test_untrained_backbones_are_said_in_the_notes(small_run: Path) -> None:
+    assert any("UNTRAINED" in note for note in RunFolder(small_run).environment()["notes"])
+    assert "UNTRAINED" in (small_run / "report.html").read_text()
+
+
+def test_a_patient_is_never_in_two_parts_of_a_run(small_run: Path) -> None:
+    manifest = RunFolder(small_run).manifest()
+    assert (manifest.groupby("patient_id")["part"].nunique() == 1).all()
+
+
+def test_prediction_from_files_gives_the_run_its_own_probabilities(small_run: Path) -> None:
+    run = RunFolder(small_run)
+    films = run.manifest().head(20)
+    table = hilum.load(small_run).predict(films["path"].tolist())
+    own = run.predictions().set_index("image_id").loc[films["image_id"]]
+    columns = ["p_covid-19", "p_pneumonia", "p_normal"]
+    np.testing.assert_allclose(table[columns].to_numpy(float), own[columns].to_numpy(float), atol=1e-5)
+
+
+def started(phantoms: Path, recipe: Path, out: Path, small: tuple[str, ...]) -> subprocess.Popen[bytes]:
+    words = [sys.executable, "-m", "hilum.cli.app", "train", "--data", str(phantoms), "--recipe", str(recipe)]
+    settings = [word for setting in small for word in ("--set", setting)]
+    return subprocess.Popen([*words, *settings, "-o", str(out)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT], ids=["killed", "stopped with Ctrl-C"])
+def test_an_interrupted_run_that_goes_on_ends_with_the_same_weights(
+    how: signal.Signals, phantoms: Path, small: tuple[str, ...], tmp_path: Path
+) -> None:
+    recipe = tmp_path / "two.toml"
+    recipe.write_text(TWO_STAGES)
+    whole = hilum.train(str(recipe), data=str(phantoms), settings=small, out=tmp_path / "whole")
+
+    broken = tmp_path / "broken"
+    process = started(phantoms, recipe, broken, small)
+    deadline = time.monotonic() + 120
+    while not (broken / "checkpoints" / "stage-2" / "last.ckpt").is_file():
+        assert process.poll() is None, "the run ended before it could be interrupted"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(how)
+    assert process.wait(60) == (-9 if how == signal.SIGKILL else 130)
+    assert not (broken / "weights.safetensors").exists()
+
+    resumed = hilum.train(out=broken, resume=True)
+    one, other = (load_file(run.weights_path) for run in (whole, resumed))
+    assert one.keys() == other.keys()
+    for name in one:
+        assert torch.equal(one[name], other[name]), name
+    pd.testing.assert_frame_equal(whole.history().drop(columns="seconds"), resumed.history().drop(columns="seconds"))
+    pd.testing.assert_frame_equal(whole.predictions(), resumed.predictions())
+
+
+def test_a_folder_that_is_not_empty_is_refused(small_run: Path, phantoms: Path, small: tuple[str, ...]) -> None:
+    with pytest.raises(RequestError, match="not empty"):
+        hilum.train(data=str(phantoms), settings=small, out=small_run)
+
+
+def test_resuming_with_another_recipe_is_refused(small_run: Path) -> None:
+    with pytest.raises(RequestError, match=r"another \[prepare\]"):
+        hilum.train(settings=["prepare.side_px=80"], out=small_run, resume=True)
+
+
+def test_resuming_what_is_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="no run folder"):
+        hilum.train(out=tmp_path, resume=True)
+
+
+def test_a_loss_that_is_no_number_is_said_with_the_epoch(
+    phantoms: Path, small: tuple[str, ...], tmp_path: Path
+) -> None:
+    settings = [*small, "stage.optimiser=sgd", "stage.learning_rate=1e30", "stage.epochs=2"]
+    with pytest.raises(Exception, match="no number any more") as caught:
+        hilum.train(data=str(phantoms), settings=settings, out=tmp_path / "run")
+    assert "epoch 1" in str(caught.value)
+    assert "stage.learning_rate=1e+29" in str(caught.value)
+
+
+def test_films_that_vanish_before_a_resume_are_named(phantoms: Path, small: tuple[str, ...], tmp_path: Path) -> None:
+    folder = tmp_path / "films"
+    films = hilum.read(phantoms).head(90)
+    for path, label, image in films[["path", "label", "image_id"]].itertuples(index=False):
+        target = folder / label.replace("/", "-") / image.replace("/", "_")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.with_suffix(Path(path).suffix).write_bytes(Path(path).read_bytes())
+    run = tmp_path / "run"
+    with pytest.raises(RequestError, match="model.weights|no such file|weights"):
+        hilum.train(data=f"folder:{folder}", settings=[*small, "model.weights=absent.safetensors"], out=run)
+    next(path for path in folder.rglob("*") if path.is_file()).unlink()
+    (run / "recipe.toml").write_text((run / "recipe.toml").read_text().replace("absent.safetensors", "none"))
+    with pytest.raises(DataError, match="cannot be read any more"):
+        hilum.train(out=run, resume=True)

@@ -36,9 +36,9 @@ class Hospital:
     latitude: float = 0.45
     sharpen: float = 0.5
     gamma: float = 1.2
-    slope: float = 5.0
+    slope: float = 4.5
     middle: float = 0.5
-    lung_grey: float = 0.24
+    lung_grey: float = 0.27
     border: float = 0.0
     marker: Literal["none", "letter", "circle", "box"] = "letter"
     marker_side: Literal["R", "L"] = "R"
@@ -72,8 +72,8 @@ SOUTH = Hospital(
     latitude=0.3,
     sharpen=0.25,
     gamma=1.0,
-    slope=4.0,
-    lung_grey=0.3,
+    slope=3.5,
+    lung_grey=0.32,
     border=0.012,
     marker="circle",
     marker_side="L",
@@ -106,11 +106,11 @@ class Exposure:
         return (signal - local - np.float32(self.low)) * np.float32(1.0 / (self.high - self.low))
 
     def toned(self, shown: Plane) -> Plane:
-        return self.tone[(np.clip(shown, 0.0, 1.0) * np.float32(_LEVELS - 1)).astype(np.int32)]
+        return self.tone.take((np.clip(shown, 0.0, 1.0) * np.float32(_LEVELS - 1)).astype(np.intp))
 
 
-def expose(chest: Chest, hospital: Hospital) -> Exposure:
-    """Scatter, latitude and grey-level window for a chest in this hospital."""
+def expose(rng: np.random.Generator, chest: Chest, hospital: Hospital) -> Exposure:
+    """Scatter, latitude and grey-level window for a chest in this hospital; no two exposures are quite the same."""
     size = chest.depth.shape[::-1]
     step = 4  # all of this is smooth
     depth = cv2.resize(chest.depth, (size[0] // step, size[1] // step), interpolation=cv2.INTER_AREA)
@@ -124,7 +124,9 @@ def expose(chest: Chest, hospital: Hospital) -> Exposure:
     # Like exposure software: the window hangs on the lungs and on the whitest of the film, not on the open field.
     dark = float(np.quantile(shown[lungs], 0.10))
     high = float(np.quantile(shown, 0.99))
-    low = dark - (high - dark) * hospital.lung_grey / (1 - hospital.lung_grey)
+    high += (high - dark) * float(rng.uniform(0.06, 0.22))
+    grey = float(np.clip(hospital.lung_grey + rng.normal(0.0, 0.025), 0.05, 0.6))
+    low = dark - (high - dark) * grey / (1 - grey)
     tone = _tone(hospital.gamma, hospital.slope, hospital.middle)
     return Exposure(cv2.resize(scatter, size), cv2.resize(local, size), low, high, tone)
 
@@ -170,7 +172,7 @@ def develop(rng: np.random.Generator, depth: Plane, exposure: Exposure, hospital
         signal = cv2.GaussianBlur(signal, (0, 0), hospital.blur_px)
     shown = np.clip(exposure.shown(signal, exposure.local), -0.05, 1.05)
     if hospital.sharpen:
-        wide = cv2.GaussianBlur(shown, (0, 0), 1.8)
+        wide = cv2.GaussianBlur(shown, (7, 7), 1.8)
         shown = cv2.addWeighted(shown, 1 + hospital.sharpen, wide, -hospital.sharpen, 0)
     return exposure.toned(shown)
 

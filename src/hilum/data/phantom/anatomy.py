@@ -41,7 +41,7 @@ class Body:
     rib_drop: float  # from the spine to the front end
     bone: float  # mineral, 1 for a young adult
     bend: float  # sideways curve of the spine
-    clavicle_rise: float
+    clavicle_rise: float  # of the outer end, 0 to 1
     vessels: tuple[NDArray[np.float32], ...]  # per generation, from trunk to twig, (branches, 4, 2) in unit lungs
     crowding: float  # how strongly the vessels are filled
 
@@ -239,16 +239,18 @@ def mediastinum(body: Body, pose: Pose) -> Curve:
     return smooth(corners.astype(np.float32))
 
 
+# Ends, bends and middle of a clavicle, and how much of its height changes with the view at each.
+_CLAVICLE_X = np.array([1.6, 2.7, 4.0, 5.6, 7.2, 8.8, 10.4, 11.9, 13.3, 14.6])
+_CLAVICLE_Y = np.array([3.6, 3.5, 3.15, 2.65, 2.1, 1.6, 1.1, 0.65, 0.3, 0.1])
+_CLAVICLE_LIFT = np.array([0.9, 0.97, 1.0, 0.93, 0.78, 0.6, 0.43, 0.3, 0.24, 0.2])
+
+
 def clavicles(body: Body, pose: Pose) -> Curves:
     """Two S-shaped centre lines."""
-    x = np.array([1.6, 3.5, 6.0, 8.8, 11.6, 14.6], np.float32)
-    y = np.array([3.6, 3.3, 2.5, 1.6, 0.7, 0.1], np.float32) - 0.35 * body.clavicle_rise * x / 3
-    y = y - pose.clavicle * np.array([0.9, 1.0, 0.9, 0.6, 0.3, 0.2]) - 0.8 * body.child
-    fine = np.linspace(0, 5, 12)
-    # A cubic through six points, as one small interpolation: smooth enough for a bone of 1.2 cm.
-    xs, ys = np.polyval(np.polyfit(range(6), x, 3), fine), np.polyval(np.polyfit(range(6), y, 4), fine)
+    rise = body.clavicle_rise * 0.12 * _CLAVICLE_X
+    y = _CLAVICLE_Y - rise - pose.clavicle * _CLAVICLE_LIFT - 0.8 * body.child
     lean = 0.9 * pose.rotation
-    return np.stack([np.stack([side * xs + lean, ys], axis=1) for side in (-1, 1)]).astype(np.float32)
+    return np.stack([np.stack([side * _CLAVICLE_X + lean, y], axis=1) for side in (-1, 1)]).astype(np.float32)
 
 
 def scapulae(body: Body, pose: Pose) -> Curves:

@@ -110,7 +110,8 @@ def collection(
     classes says which finding, drawn among several, makes each label; none makes a normal film. prevalence gives,
     for a hospital's name, the weights of the labels there; equal where it is missing. spread is the standard
     deviation of the logarithm of contrast and size around those asked for. test_share makes a published split, by
-    patient. Hospitals take turns; labels and parts fill each hospital evenly. A patient has one label, one hospital, one age, and keeps all of it when more patients are asked for.
+    patient. Hospitals take turns; labels and parts fill each hospital evenly. A patient has one label, one hospital
+    and one age, and keeps all of it when more patients are asked for.
 
     Refused with RequestError: no patient, class or hospital; two hospitals of one name; a prevalence or shortcut for
     a hospital or label that is not there; a patient leak without a published split.

@@ -78,17 +78,20 @@ def place(rng: np.random.Generator, finding: Finding, chest: Chest, body: Body, 
     sides = {"right": (-1,), "left": (1,), "both": (-1, 1)}[where]
     place_ = _Lung(chest, body, pose, sides, *chest.grid.halved().coordinates())
     shape = chest.grid.enlarged(_SHAPES[finding.kind](rng, place_))
+    if finding.kind != "effusion":
+        shape = shape - np.float32(0.5) * np.clip((8.0 - chest.air) * np.float32(1 / 6), 0.0, 1.0)  # seek aired lung
     room = chest.lungs & (chest.air > SPARED_CM)
     if where != "both":
         room &= chest.right if where == "right" else ~chest.right
     values = shape[room]
     wanted = min(max(12, round(finding.size * int(chest.lungs.sum()))), values.size)
-    threshold, core = np.quantile(values, [1 - wanted / values.size, 1 - 0.5 * wanted / values.size])
+    ranks = (values.size - wanted, values.size - (wanted + 1) // 2)
+    threshold, core = np.partition(values, ranks)[list(ranks)]
     mask = room & (shape >= threshold)
     rise = np.clip((shape - threshold) / max(float(core - threshold), 1e-6), 0.0, 1.0)
     texture = _TEXTURES[finding.kind](rng, place_, rise)
     # It takes the place of air, so that it is weak where there is little: over the heart, at the chest wall.
-    opacity = np.maximum(texture, 0.02) * np.clip((chest.air - SPARED_CM) / 5.0, 0.0, 1.0)
+    opacity = np.maximum(texture, 0.02) * np.clip((chest.air - SPARED_CM) * np.float32(1 / 9), 0.0, 1.0)
     return Placed(mask, np.where(mask, opacity, 0.0).astype(np.float32), where)
 
 
@@ -148,7 +151,7 @@ def _interstitial(rng: np.random.Generator, lung: _Lung) -> Plane:
     """Around the hila and downwards, diffuse."""
     shape = np.full_like(lung.x, -9.0)
     for side in lung.sides:
-        x, y = side * rng.uniform(4.5, 6.0), lung.height * rng.uniform(0.45, 0.58)
+        x, y = side * rng.uniform(5.5, 7.5), lung.height * rng.uniform(0.45, 0.62)
         shape = np.maximum(shape, lung.blob(x, y, 8.0, 10.0))
     return shape + 0.22 * lung.noise(rng, 2.5)
 
@@ -183,10 +186,12 @@ def _hazy(rng: np.random.Generator, lung: _Lung, rise: Plane) -> Plane:
 
 
 def _reticular(rng: np.random.Generator, lung: _Lung, rise: Plane) -> Plane:
-    """A net: the lines along which smooth noise crosses zero."""
-    fine, coarse = lung.noise(rng, 0.5, lung.chest.grid), lung.noise(rng, 1.0, lung.chest.grid)
-    net: Plane = np.exp(fine * fine * np.float32(-2.5)) + np.float32(0.8) * np.exp(coarse * coarse * np.float32(-6.0))
-    return (np.float32(0.2) + rise) * (np.float32(0.5) + net)
+    """A net, broken and uneven: the lines along which smooth noise crosses zero, in some haze."""
+    grid = lung.chest.grid
+    fine, coarse, uneven = (lung.noise(rng, cell, grid) for cell in (0.38, 0.65, 1.1))
+    net = np.exp(fine * fine * np.float32(-1.5)) + np.float32(0.8) * np.exp(coarse * coarse * np.float32(-4.0))
+    net *= np.clip(np.float32(0.9) + np.float32(0.35) * uneven, 0.2, 1.6)
+    return (np.float32(0.2) + rise) * (np.float32(0.7) + net)
 
 
 def _fluid(rng: np.random.Generator, lung: _Lung, rise: Plane) -> Plane:

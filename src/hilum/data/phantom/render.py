@@ -16,7 +16,7 @@ from hilum.data.phantom.tissue import chest
 from hilum.errors import RequestError
 
 # What is drawn for a film comes from streams of its own, so that a finding or a shortcut changes nothing else.
-_BODY, _POSE, _TISSUE, _FINDING, _NOISE, _SHORTCUT = range(6)
+_BODY, _POSE, _TISSUE, _FINDING, _EXPOSURE, _NOISE, _SHORTCUT = range(7)
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def film(
 
     seed and patient make the body; number makes the pose and the noise of one of the patient's films. side_px is the
     longer side. A missing age (18 to 90) or sex is drawn with the patient. shortcuts are kinds that this film
-    carries. Two films that differ only in `finding` are equal outside the finding's mask but for two pixels of blur.
+    carries. Two films that differ only in `finding` are equal farther than six pixels (blur, sharpening) from the mask.
     Refused with RequestError: a side below 64 px, another view, another shortcut, a seed below 0.
 
     >>> one = film(7, side_px=96, finding=Finding("consolidation", contrast=0.2))
@@ -88,7 +88,7 @@ def film(
     pose = draw_pose(stream(_POSE, patient, number), body, view)
     height, width = size_of(hospital, side_px, shortcuts)
     inside = chest(stream(_TISSUE, patient, number), body, pose, height, width)
-    exposure = expose(inside, hospital)
+    exposure = expose(stream(_EXPOSURE, patient, number), inside, hospital)
     depth, mask, where, contrast = inside.depth, np.zeros(inside.lungs.shape, np.bool_), None, 0.0
     if finding is not None:
         placed = place(stream(_FINDING, patient, number), finding, inside, body, pose)

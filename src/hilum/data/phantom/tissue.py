@@ -40,7 +40,7 @@ class Grid:
 
     def coordinates(self) -> tuple[Plane, Plane]:
         """x and y in cm of each pixel."""
-        back = np.linalg.inv(self.to_px[:, :2])
+        back = self.to_px[:, :2].T / self.px_per_cm**2  # the inverse of a rotation and a scale
         origin = -back @ self.to_px[:, 2]
         column = np.arange(self.width, dtype=np.float32)
         row = np.arange(self.height, dtype=np.float32)[:, None]
@@ -119,10 +119,10 @@ def chest(rng: np.random.Generator, body: Body, pose: Pose, height: int, width: 
     """Optical depth of the whole chest, and where its lungs are."""
     grid = grid_for(pose, height, width)
     x, y = grid.coordinates()
-    outlines = {side: anatomy.lung(body, pose, side) for side in (-1, 1)}
-    right, left = (grid.fill([outlines[side]]) for side in (-1, 1))
+    outlines = [anatomy.lung(body, pose, side) for side in (-1, 1)]
+    right, left = (grid.fill([outline]) for outline in outlines)
     lungs = cv2.max(right, left)
-    air = _air(grid, body, pose, x, y)
+    air = _air(grid, body, pose, x, y, [_to_costophrenic(outline) for outline in outlines])
     mass = _soft(rng, grid, body, pose)
     mass += _gut(rng, grid, body, pose, y)
     mass += _vessel_mass(grid, body, pose) * np.clip(air / 7.0, 0, 1)
@@ -133,12 +133,11 @@ def chest(rng: np.random.Generator, body: Body, pose: Pose, height: int, width: 
     return Chest(grid, x, y, np.maximum(depth, 0.0), air, lungs > 127, right > 127)
 
 
-def _air(grid: Grid, body: Body, pose: Pose, x: Plane, y: Plane) -> Plane:
+def _air(grid: Grid, body: Body, pose: Pose, x: Plane, y: Plane, outlines: list[Curve]) -> Plane:
     """cm of inflated lung along the beam: an ellipse's chord, less what heart and diaphragm take of it."""
     line = np.linspace(-2.0, 40.0, 400, dtype=np.float32)
     half = np.interp(y[:, :: max(1, grid.width - 1)].mean(1), line, anatomy.rib_cage(body, line)).astype(np.float32)
-    outline = [_to_costophrenic(body, pose, side) for side in (-1, 1)]
-    inside = grid.blur(grid.fill(outline), 0.06) / 255
+    inside = grid.blur(grid.fill(outlines), 0.06) / 255
     chord = np.sqrt(np.clip(1.04 - (x / half[:, None]) ** 2, 0.0, 1.0))
     deepest = 0.80 * body.depth * np.clip(0.40 + (y + 1.0) / 14.0, 0.3, 1.0)
     air = deepest * chord * inside * np.minimum(0.62 + np.abs(x) / 14.0, 1.0)
@@ -152,11 +151,10 @@ def _air(grid: Grid, body: Body, pose: Pose, x: Plane, y: Plane) -> Plane:
     return np.maximum(air, 0.0)
 
 
-def _to_costophrenic(body: Body, pose: Pose, side: int) -> Curve:
-    """A lung with its part behind the dome."""
-    outline = anatomy.lung(body, pose, side).copy()
-    low = outline[:, 1] > anatomy.dome(body, pose, side)[1] - 0.5
-    outline[low, 1] += 4.0
+def _to_costophrenic(lung: Curve) -> Curve:
+    """A lung's outline with its part behind the dome."""
+    outline = lung.copy()
+    outline[lung[:, 1] > lung[:, 1].max() - 5.0, 1] += 4.0
     return outline
 
 
@@ -165,7 +163,7 @@ def _mediastinum_mass(grid: Grid, body: Body, pose: Pose) -> Plane:
     inside = (grid.fill([anatomy.mediastinum(body, pose)]) > 127).view(np.uint8)
     far = cv2.distanceTransform(inside, cv2.DIST_L2, 3) * np.float32(0.2 / grid.px_per_cm)
     ball = np.minimum(far, 1.0)
-    return grid.blur(15.5 * np.sqrt(ball * (2 - ball)) + 1.5 * inside, 0.09)
+    return grid.blur(15.5 * np.sqrt(ball * (2 - ball)) + np.float32(1.5) * inside, 0.09)
 
 
 def _soft(rng: np.random.Generator, grid: Grid, body: Body, pose: Pose) -> Plane:
@@ -206,7 +204,7 @@ def _gut(rng: np.random.Generator, grid: Grid, body: Body, pose: Pose, y: Plane)
     if pose.view != "AP supine":
         mask *= y < centre[1] + 0.3 * tall
     bowel = rng.random() < 0.35
-    amount = rng.uniform(1.0, 6.0)
+    amount = rng.uniform(0.4, 3.6) * (rng.random() < 0.8)
     if bowel:
         spots = np.stack([rng.uniform(-4, 9, 6), top + rng.uniform(5, 10, 6)], 1).astype(np.float32)
         loops = np.zeros((grid.height, grid.width), np.uint8)
@@ -221,6 +219,8 @@ def _vessel_mass(grid: Grid, body: Body, pose: Pose) -> Plane:
     widths = (0.62, 0.40, 0.25, 0.16, 0.10)
     # From twig to trunk, so that the thick ones lie on top.
     for level, width in reversed(list(zip(anatomy.vessels(body, pose), widths, strict=True))):
+        if width * grid.px_per_cm < 0.8:
+            continue  # too thin to be seen
         grid.strokes(plane, level, width, int(255 * min(1.0, 0.16 + 1.35 * width)))
     hila = np.array([[side * 3.6 + 0.3 * pose.rotation, y] for side in (-1, 1) for y in (8.2, 9.6, 11.0)], np.float32)
     hila[:, 1] *= body.height * pose.breath / 26.0
@@ -233,8 +233,8 @@ def _airway_mass(grid: Grid, body: Body, pose: Pose) -> Plane:
     plane = np.zeros((grid.height, grid.width), np.uint8)
     trachea, bronchi = anatomy.airway(body, pose)
     grid.strokes(plane, bronchi, 1.0, 80)
-    grid.strokes(plane, trachea[None], 1.75 - 0.5 * body.child, 255)
-    return grid.blur(plane, 0.22) * (1.9 / 255)
+    grid.strokes(plane, trachea[None], 1.6 - 0.5 * body.child, 255)
+    return grid.blur(plane, 0.22) * (1.4 / 255)
 
 
 def _parenchyma(rng: np.random.Generator, grid: Grid) -> Plane:
@@ -242,7 +242,7 @@ def _parenchyma(rng: np.random.Generator, grid: Grid) -> Plane:
     size = (grid.width, grid.height)
     fine = 1.0 + max(size) / 2.2
     out = np.ones((grid.height, grid.width), np.float32)
-    for cells, amount in ((14, 0.022), (fine / 2.2, 0.022), (fine, 0.020)):
+    for cells, amount in ((22, 0.03), (fine, 0.022)):
         shape = (max(3, round(cells * grid.height / max(size))), max(3, round(cells * grid.width / max(size))))
         noise = rng.standard_normal(shape, dtype=np.float32)
         out += amount * cv2.resize(noise, size, interpolation=cv2.INTER_CUBIC)
@@ -255,12 +255,16 @@ def _bone(grid: Grid, body: Body, pose: Pose, air: Plane) -> Plane:
     wide = (1.2 - 0.12 * body.child) * (body.height + 2) / 28
     total = _tubes(grid, posterior, wide, 1.05)
     total += _tubes(grid, anterior, wide * 1.12, 0.6)
-    total += _tubes(grid, lateral, wide * 0.62, 0.4)
+    total += _tubes(grid, lateral, wide * 0.62, 0.5)
     # Through heart and abdomen little is seen of a rib: most of what gets there is scattered.
-    total *= np.clip(0.35 + air / 8.0, 0.0, 1.0)
-    total += _tubes(grid, anatomy.clavicles(body, pose), 1.05, 0.85)
-    total += _spine_mass(grid, body, pose)
-    total += _shoulder_mass(grid, body, pose)
+    total *= np.clip(0.4 + air / 8.0, 0.0, 1.0)
+    rest = np.zeros((grid.height, grid.width), np.uint8)
+    _draw_shoulders(rest, grid, body, pose)
+    _draw_spine(rest, grid, body, pose)
+    clavicles = anatomy.clavicles(body, pose)
+    grid.strokes(rest, clavicles, 1.05, 128)
+    grid.strokes(rest, clavicles, 0.65, 82)
+    total += rest * np.float32(1.7 / 255)
     return grid.blur(total, 0.085)
 
 
@@ -272,26 +276,21 @@ def _tubes(grid: Grid, lines: Curves, width: float, amount: float) -> Plane:
     return plane * np.float32(amount / 255)
 
 
-def _spine_mass(grid: Grid, body: Body, pose: Pose) -> Plane:
+def _draw_spine(plane: NDArray[np.uint8], grid: Grid, body: Body, pose: Pose) -> None:
     bodies, plates, pedicles = anatomy.vertebrae(body, pose)
-    plane = grid.fill(bodies, 125)
-    grid.strokes(plane, plates, 0.26, 190)
-    grid.discs(plane, pedicles, 0.36, 200)
-    middle = (
-        pedicles[: len(pedicles) // 2] * 0.5 + pedicles[len(pedicles) // 2 :] * 0.5 + np.array([0.0, 0.8], np.float32)
-    )
-    grid.discs(plane, middle, 0.3, 210)
-    return grid.blur(plane, 0.09) * (0.95 / 255)
+    cv2.fillPoly(plane, list(grid.points(bodies)), 70, cv2.LINE_AA, SHIFT)
+    grid.strokes(plane, plates, 0.26, 100)
+    grid.discs(plane, pedicles, 0.36, 106)
+    processes = pedicles.reshape(2, -1, 2).mean(axis=0) + np.array([0.0, 0.8], np.float32)
+    grid.discs(plane, processes, 0.3, 112)
 
 
-def _shoulder_mass(grid: Grid, body: Body, pose: Pose) -> Plane:
-    blades = anatomy.scapulae(body, pose)
-    plane = grid.fill(blades, 45)
-    grid.strokes(plane, np.concatenate([blades, blades[:, :1]], axis=1), 0.35, 150)
+def _draw_shoulders(plane: NDArray[np.uint8], grid: Grid, body: Body, pose: Pose) -> None:
     shafts, heads = anatomy.humeri(body, pose)
-    arm = np.zeros_like(plane)
-    grid.strokes(arm, shafts, 2.3, 210)
-    grid.strokes(arm, shafts, 1.3, 120)
-    grid.discs(arm, heads, 2.3, 190)
-    grid.discs(arm, heads, 2.0, 140)
-    return cv2.max(plane, arm) * (1.7 / 255)
+    grid.strokes(plane, shafts, 2.3, 210)
+    grid.strokes(plane, shafts, 1.3, 120)
+    grid.discs(plane, heads, 2.3, 190)
+    grid.discs(plane, heads, 2.0, 140)
+    blades = anatomy.scapulae(body, pose)
+    np.maximum(plane, grid.fill(blades, 45), out=plane)
+    grid.strokes(plane, np.concatenate([blades, blades[:, :1]], axis=1), 0.35, 150)

@@ -164,9 +164,8 @@ def strength_for(exposure: Exposure, chest: Chest, opacity: Plane, mask: NDArray
 def develop(rng: np.random.Generator, depth: Plane, exposure: Exposure, hospital: Hospital) -> Plane:
     """The film, 0 black to 1 white: quantum noise, the detector's blur, window, sharpening, tone."""
     light = np.exp(-depth) + exposure.scatter
-    noise = rng.standard_normal(depth.shape, dtype=np.float32)
     # Poisson noise of a logarithm falls with the square root of the light; 0.1 is about that behind a lung.
-    grain = np.float32(hospital.noise * np.sqrt(0.1)) * noise
+    grain = np.float32(hospital.noise * np.sqrt(0.1)) * _bell(rng, depth.shape)
     signal = (grain / np.sqrt(light) - np.log(light)).astype(np.float32, copy=False)
     if hospital.blur_px > 0.3:
         signal = cv2.GaussianBlur(signal, (0, 0), hospital.blur_px)
@@ -175,6 +174,15 @@ def develop(rng: np.random.Generator, depth: Plane, exposure: Exposure, hospital
         wide = cv2.GaussianBlur(shown, (7, 7), 1.8)
         shown = cv2.addWeighted(shown, 1 + hospital.sharpen, wide, -hospital.sharpen, 0)
     return exposure.toned(shown)
+
+
+def _bell(rng: np.random.Generator, shape: tuple[int, ...]) -> Plane:
+    """Noise of mean 0 and spread 1: the sum of four random bytes, near enough to normal and three times as fast."""
+    bytes_ = np.frombuffer(rng.bytes(4 * shape[0] * shape[1]), np.uint8).reshape(4, *shape)
+    total = bytes_[0].astype(np.float32)
+    for one in bytes_[1:]:
+        total += one
+    return (total - np.float32(510.0)) * np.float32(1 / 147.80)  # 2 sqrt((256^2 - 1) / 12)
 
 
 def mark(film: Film, hospital: Hospital, view: View) -> None:

@@ -79,7 +79,7 @@ def place(rng: np.random.Generator, finding: Finding, chest: Chest, body: Body, 
     place_ = _Lung(chest, body, pose, sides, *chest.grid.halved().coordinates())
     shape = chest.grid.enlarged(_SHAPES[finding.kind](rng, place_))
     if finding.kind != "effusion":
-        shape = shape - np.float32(0.5) * np.clip((8.0 - chest.air) * np.float32(1 / 6), 0.0, 1.0)  # seek aired lung
+        shape = shape + np.minimum(chest.air, 8.0) * np.float32(1 / 12)  # seek lung with much air
     room = chest.lungs & (chest.air > SPARED_CM)
     if where != "both":
         room &= chest.right if where == "right" else ~chest.right
@@ -92,7 +92,7 @@ def place(rng: np.random.Generator, finding: Finding, chest: Chest, body: Body, 
     texture = _TEXTURES[finding.kind](rng, place_, rise)
     # It takes the place of air, so that it is weak where there is little: over the heart, at the chest wall.
     opacity = np.maximum(texture, 0.02) * np.clip((chest.air - SPARED_CM) * np.float32(1 / 9), 0.0, 1.0)
-    return Placed(mask, np.where(mask, opacity, 0.0).astype(np.float32), where)
+    return Placed(mask, (opacity * mask).astype(np.float32, copy=False), where)
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,7 @@ def _dense(rng: np.random.Generator, lung: _Lung, rise: Plane) -> Plane:
     bronchi = np.zeros(rise.shape, np.uint8)
     for lines in anatomy.vessels(lung.body, lung.pose)[1:3]:
         grid.strokes(bronchi, lines + np.array([0.4, 0.5], np.float32), 0.3, 255)
-    return np.sqrt(rise) * (1.0 + 0.10 * lung.noise(rng, 1.0, grid)) - rise * bronchi * np.float32(0.35 / 255)
+    return np.sqrt(rise) * (1.0 + 0.10 * lung.noise(rng, 1.0, grid)) - rise * bronchi * np.float32(0.18 / 255)
 
 
 def _hazy(rng: np.random.Generator, lung: _Lung, rise: Plane) -> Plane:

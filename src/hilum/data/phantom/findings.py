@@ -79,7 +79,7 @@ def place(rng: np.random.Generator, finding: Finding, chest: Chest, body: Body, 
     place_ = _Lung(chest, body, pose, sides, *chest.grid.halved().coordinates())
     shape = chest.grid.enlarged(_SHAPES[finding.kind](rng, place_))
     if finding.kind != "effusion":
-        shape = shape + np.minimum(chest.air, 8.0) * np.float32(1 / 12)  # seek lung with much air
+        shape += np.minimum(chest.air, np.float32(8.0)) * np.float32(1 / 12)  # seek lung with much air
     room = chest.lungs & (chest.air > SPARED_CM)
     if where != "both":
         room &= chest.right if where == "right" else ~chest.right

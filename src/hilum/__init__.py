@@ -1,12 +1,12 @@
 """hilum: train, judge and explain chest X-ray classifiers. Research use only: not a medical device.
 
-    import hilum
+import hilum
 
-    films = hilum.read("kermany:chest_xray")                       # a manifest, a row per film
-    run = hilum.train(data="kermany:chest_xray", settings=["data.task=pneumonia-3"], out="runs/first")
-    run.metrics()["test"]["accuracy"]                              # {value, low, high, n, patients}
-    hilum.load("runs/first").predict(["film.dcm"])                 # a row per film
-    hilum.evaluate("runs/first", ["figure1:figure1"]).metrics
+films = hilum.read("kermany:chest_xray")                       # a manifest, a row per film
+run = hilum.train(data="kermany:chest_xray", settings=["data.task=pneumonia-3"], out="runs/first")
+run.metrics()["test"]["accuracy"]                              # {value, low, high, n, patients}
+hilum.load("runs/first").predict(["film.dcm"])                 # a row per film
+hilum.evaluate("runs/first", ["figure1:figure1"]).metrics
 """
 
 from __future__ import annotations

@@ -67,9 +67,7 @@ class MissingExtraError(HilumError):
     exit_status = 2
 
     def __init__(self, extra: str, **_: str) -> None:
-        super().__init__(
-            f"this needs the extra '{extra}'", next_step=f"Install it with: pip install 'hilum[{extra}]'"
-        )
+        super().__init__(f"this needs the extra '{extra}'", next_step=f"Install it with: pip install 'hilum[{extra}]'")
 
     def __reduce__(self) -> tuple[object, ...]:
         return (MissingExtraError, (self.what.split("'")[1],))

@@ -156,7 +156,7 @@ def test_films_that_vanish_before_a_resume_are_named(phantoms: Path, small: tupl
         target.parent.mkdir(parents=True, exist_ok=True)
         target.with_suffix(Path(path).suffix).write_bytes(Path(path).read_bytes())
     run = tmp_path / "run"
-    with pytest.raises(RequestError, match="absent.safetensors"):
+    with pytest.raises(RequestError, match=r"absent\.safetensors"):
         hilum.train(data=f"folder:{folder}", settings=[*small, "model.weights=absent.safetensors"], out=run)
     next(path for path in folder.rglob("*") if path.is_file()).unlink()
     (run / "recipe.toml").write_text((run / "recipe.toml").read_text().replace("absent.safetensors", "none"))

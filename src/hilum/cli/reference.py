@@ -21,7 +21,9 @@ def commands() -> str:
     lines += _options(root)
     for name, command in sorted(_walk(root, "hilum")):
         lines += [f"## {name}", "", (command.help or "").replace("\b", "").strip(), ""]
-        usage = " ".join([name, *(_metavar(option) for option in command.params if option.param_type_name == "argument")])
+        usage = " ".join(
+            [name, *(_metavar(option) for option in command.params if option.param_type_name == "argument")]
+        )
         lines += [f"    {usage} [OPTIONS]", ""]
         lines += _options(command)
     lines += [
@@ -84,7 +86,9 @@ def _walk(command: Any, name: str) -> Iterator[tuple[str, Any]]:
 
 
 def _metavar(argument: Any) -> str:
-    return (argument.metavar or argument.name.upper()) + ("..." if argument.nargs == -1 and not argument.metavar else "")
+    return (argument.metavar or argument.name.upper()) + (
+        "..." if argument.nargs == -1 and not argument.metavar else ""
+    )
 
 
 def _options(command: Any) -> list[str]:

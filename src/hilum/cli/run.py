@@ -23,7 +23,9 @@ DATA = Annotated[list[str], typer.Option("--data", help="READER:PATH or a path; 
 
 
 def demo(
-    out: Annotated[Path, typer.Option("-o", "--out", help="The run folder; the films lie beside it.")] = Path("runs/demo"),
+    out: Annotated[Path, typer.Option("-o", "--out", help="The run folder; the films lie beside it.")] = Path(
+        "runs/demo"
+    ),
 ) -> None:
     """Make synthetic films, train on them and write the report: no download, under three minutes.
 
@@ -35,7 +37,7 @@ def demo(
     from hilum.training.train import train as train_run
 
     films = out.with_name(out.name + "-films")
-    with _stoppable(f"hilum demo -o {out}"):
+    with _stoppable(out, f"hilum demo -o {out}"):
         demo_collection(films, progress=terminal.progress())
         asked = load_recipe(["demo"], [f"data.source={_toml_list([str(films / 'manifest.csv')])}"])
         run = train_run(asked, out, resume=(out / "recipe.toml").is_file(), progress=terminal.progress())
@@ -64,7 +66,7 @@ def train(
     _need_torch()
     from hilum.training.train import train as train_run
 
-    with _stoppable(f"hilum train --resume -o {out}"):
+    with _stoppable(out, f"hilum train --resume -o {out}"):
         run = train_run(asked, out, resume=resume, progress=terminal.progress())
     _tell(run.metrics(), run.path, run.environment().get("notes", []))
 
@@ -147,14 +149,15 @@ def doctor() -> None:
 
 
 @contextmanager
-def _stoppable(go_on: str) -> Iterator[None]:
+def _stoppable(out: Path, go_on: str) -> Iterator[None]:
     """Ctrl-C ends the work with the command that goes on with it."""
     from hilum.errors import StoppedError
 
     try:
         yield
     except KeyboardInterrupt:
-        raise StoppedError("stopped; what was finished is kept", next_step=f"Go on with: {go_on}") from None
+        next_step = f"Go on with: {go_on}" if (out / "recipe.toml").is_file() else "Give the same command again."
+        raise StoppedError("stopped; what was finished is kept", next_step=next_step) from None
 
 
 def _need_torch() -> None:

@@ -26,14 +26,15 @@ FACTS = ("width", "height", "bits", "mode", "format", "sha256", "phash")
 class Collection:
     """The films of a run.
 
-    manifest: with `class` and `part`. classes: in the order of the network's outputs. left_out: reason -> films.
-    notes: what every output must say of these data, as that they leak.
+    manifest: with `class` and, once split, `part`. classes: in the order of the network's outputs. left_out: reason ->
+    films. notes: what every output must say of these data, as that they leak. scheme: how they were split.
     """
 
     manifest: pd.DataFrame
     classes: list[str]
     left_out: Mapping[str, int]
     notes: list[str]
+    scheme: str = "not split"
 
 
 def collect(recipe: Recipe, *, progress: Progress = SILENT) -> Collection:
@@ -49,7 +50,7 @@ def collect(recipe: Recipe, *, progress: Progress = SILENT) -> Collection:
     parted = split(drawn, recipe.split)
     if len(parted.dropped):
         left["in a part where it would leak (split.leaks = 'drop')"] = len(parted.dropped)
-    return Collection(parted.manifest, films.classes, left, [*films.notes, *parted.notes])
+    return Collection(parted.manifest, films.classes, left, [*films.notes, *parted.notes], parted.scheme)
 
 
 def films_of_task(

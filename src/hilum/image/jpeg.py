@@ -13,8 +13,8 @@ def jpeg_grey(data: bytes, frame: JpegFrame, at_least_px: int | None = None) -> 
     """uint8 (h, w): the luminance of an 8-bit JPEG of one or three components, decoded smaller where that is allowed.
 
     at_least_px: decode by 1/2, 1/4 or 1/8 so long as both sides keep so many pixels. The inverse DCT then computes each
-    block's mean (or 2 x 2, 4 x 4 means), so nothing is skipped over. Where a side is no multiple of the factor, the last
-    mean would be taken over pixels that the encoder made up outside the film, and is left out.
+    block's mean (or 2 x 2, 4 x 4 means), so nothing is skipped over. Where a side is no multiple of the factor, the
+    last mean would be taken over pixels that the encoder made up outside the film, and is left out.
     Damaged and cut-off pictures are refused with FilmError. libjpeg fills what is missing with grey and only warns;
     half a film must not pass for a whole one.
     """

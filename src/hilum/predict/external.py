@@ -88,8 +88,8 @@ def _known(films: Collection, classes: Sequence[str]) -> pd.DataFrame:
     if strange:
         raise DataError(
             f"the run does not know the class {strange[0]!r}; its classes are {', '.join(classes)}",
-            next_step="Map the labels: --set data.task=own --set 'task.labels={ LABEL = \"CLASS\" }', or drop them with "
-            "--set 'data.drop=[\"LABEL\"]'.",
+            next_step="Map the labels: --set data.task=own --set 'task.labels={ LABEL = \"CLASS\" }', or drop them "
+            "with --set 'data.drop=[\"LABEL\"]'.",
         )
     return films.manifest
 

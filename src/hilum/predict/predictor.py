@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 
 from hilum.errors import FilmError, RequestError
@@ -109,7 +110,7 @@ def load(run: Path | str, *, device: str = "auto") -> Predictor:
     classifier, about = classifiers.load(weights)
     kind = machine.accelerator(device)  # type: ignore[arg-type]
     return Predictor(
-        classifier.to(kind),
+        classifier.to(memory_format=torch.channels_last).to(kind),
         tuple(about["classes"]),
         Prepare.model_validate(about["preparation"]),
         float(about.get("temperature", 1.0)),

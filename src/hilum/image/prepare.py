@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from hilum.errors import RequestError
+from hilum.errors import FilmError, RequestError
 from hilum.image.decode import decode
 from hilum.recipe.schema import Prepare
 
@@ -18,8 +18,10 @@ _CLAHE_CLIP = 2.0
 _CLAHE_TILES = (8, 8)
 
 
-def prepare_file(source: Path | bytes, how: Prepare, *, where: str = "") -> np.ndarray:
+def prepare_file(source: Path | bytes, how: Prepare, *, where: str = "", chest_only: bool = False) -> np.ndarray:
     """uint8 (side_px, side_px) of a file or its bytes: decode, then `prepare`. FilmError where the film is not read.
+
+    chest_only: a DICOM object whose header says that it is no frontal chest film is refused with FilmError too.
 
     Everything that shows films to a network calls this, so a film can be prepared in one way only. A large JPEG is
     decoded smaller where the size asked for allows it, which changes grey values by less than 1 of 255 on average.
@@ -27,7 +29,13 @@ def prepare_file(source: Path | bytes, how: Prepare, *, where: str = "") -> np.n
     refuse_unready(how)
     # The crop still has to fill the square twice over: what is left out at the edge is then under half a pixel of it.
     least = math.ceil(2 * how.side_px / how.centre_crop)
-    return prepare(decode(source, at_least_px=least, where=where).pixels, how)
+    film = decode(source, at_least_px=least, where=where)
+    if chest_only and film.header is not None:
+        from hilum.image.dicom import why_not_a_chest_film  # with pydicom, which is slow to import
+
+        if reason := why_not_a_chest_film(film.header):
+            raise FilmError(reason, where=where or (str(source) if isinstance(source, Path) else ""))
+    return prepare(film.pixels, how)
 
 
 def refuse_unready(how: Prepare) -> None:

@@ -59,8 +59,9 @@ class Predictor:
     ) -> pd.DataFrame:
         """A row per film, in the order of the paths: path, predicted, p_<class>..., error.
 
-        paths: films, and folders whose files are all taken. A file that cannot be read is a row with its error and no
-        prediction, and the others go on. Refused with RequestError: a path that is not there, nothing to predict.
+        paths: films, and folders whose files are all taken. A file that cannot be read, or whose DICOM header says that
+        it is no frontal chest film, is a row with its error and no prediction, and the others go on. Refused with
+        RequestError: a path that is not there, nothing to predict.
         """
         files = films_of(paths)
         p = np.full((len(files), len(self.classes)), np.nan)
@@ -73,7 +74,8 @@ class Predictor:
             waiting.clear()
 
         with progress.task("predicting", len(files)) as advance:
-            for index, film in map_films(partial(prepare_file, how=self.preparation), files, workers=workers):
+            job = partial(prepare_file, how=self.preparation, chest_only=True)
+            for index, film in map_films(job, files, workers=workers):
                 if isinstance(film, FilmError):
                     errors[index] = film.what
                 else:

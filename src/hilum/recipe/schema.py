@@ -136,7 +136,7 @@ class Stage(Section):
     lowest_learning_rate: float = Field(0.0, ge=0.0)
     batch_size: int = Field(32, ge=1)
     side_px: int | None = Field(
-        None, ge=16, description="train this stage on films shrunk to this side; empty: prepare.side_px (Howard 2018)"
+        None, ge=16, description="train and validate this stage on films shrunk to this side; empty: prepare.side_px"
     )
     patience: int | None = Field(None, ge=1, description="epochs without a better `monitor` before the stage ends")
     monitor: Literal["loss", "accuracy", "balanced_accuracy", "macro_f1", "macro_auroc"] = Field(

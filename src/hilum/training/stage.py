@@ -176,10 +176,7 @@ class _StageModule(L.LightningModule):
         films, y = batch
         generator = job.generator(self.current_epoch, step + 1)
         self._set_learning_rate(step)
-        films = films.float() / 255.0
-        if stage.side_px is not None and stage.side_px < films.shape[-1]:
-            films = F.interpolate(films, size=(stage.side_px, stage.side_px), mode="area")
-        films = augment(films, job.augment, generator)
+        films = augment(self._shrunk(films), job.augment, generator)
         targets = F.one_hot(y, len(job.classes)).float()
         if job.augment.mixup:
             films, targets = mix(films, targets, job.augment.mixup, generator)
@@ -197,7 +194,14 @@ class _StageModule(L.LightningModule):
 
     def validation_step(self, batch: tuple[Tensor, Tensor], _: int) -> None:
         films, y = batch
-        self._judged.append((self.judged(films.float() / 255.0).float(), y))
+        self._judged.append((self.judged(self._shrunk(films)).float(), y))
+
+    def _shrunk(self, films: Tensor) -> Tensor:
+        """Films in [0, 1], of the stage's side; an epoch is judged on what it learns from, or sizes would be compared."""
+        films, side = films.float() / 255.0, self.job.stage.side_px
+        if side is None or side == films.shape[-1]:
+            return films
+        return F.interpolate(films, size=(side, side), mode="area")
 
     def on_train_epoch_end(self) -> None:
         z = torch.cat([logits for logits, _ in self._judged]).double()

@@ -197,7 +197,7 @@ class _StageModule(L.LightningModule):
         self._judged.append((self.judged(self._shrunk(films)).float(), y))
 
     def _shrunk(self, films: Tensor) -> Tensor:
-        """Films in [0, 1], of the stage's side; an epoch is judged on what it learns from, or sizes would be compared."""
+        """Films in [0, 1], of the stage's side; an epoch is judged at the side it learns from."""
         films, side = films.float() / 255.0, self.job.stage.side_px
         if side is None or side == films.shape[-1]:
             return films

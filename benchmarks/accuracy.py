@@ -25,7 +25,7 @@ COLLECTIONS = {
     "kermany": (["kermany:kermany"], ["data.task=pneumonia-3"]),
     "cohen+kermany": (
         ["cohen:cohen", "kermany:kermany-large"],
-        ["data.task=covid-4", 'data.where=modality != "CT" and (view == "PA" or source == "kermany")'],
+        ["data.task=covid-4", 'data.where=(modality == "X-ray" and view == "PA") or source == "kermany"'],
     ),
     "darkcovidnet": (["darkcovidnet:darkcovidnet"], ["data.task=covid-3"]),
 }

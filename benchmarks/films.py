@@ -1,6 +1,6 @@
 """Films a second: decoding and preparing beside the plain Pillow line that most would write; and reading the cache.
 
-    python benchmarks/films.py --data ../shared/data
+python benchmarks/films.py --data ../shared/data
 """
 
 from __future__ import annotations

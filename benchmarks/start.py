@@ -1,6 +1,6 @@
 """Seconds until `import hilum` and `hilum --help` are done, in a fresh process: the median of 15.
 
-    python benchmarks/start.py
+python benchmarks/start.py
 """
 
 from __future__ import annotations

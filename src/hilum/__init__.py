@@ -6,7 +6,7 @@ films = hilum.read("kermany:chest_xray")                       # a manifest, a r
 run = hilum.train(data="kermany:chest_xray", settings=["data.task=pneumonia-3"], out="runs/first")
 run.metrics()["test"]["accuracy"]                              # {value, low, high, n, patients}
 hilum.load("runs/first").predict(["film.dcm"])                 # a row per film
-hilum.evaluate("runs/first", ["figure1:figure1"]).metrics
+hilum.evaluate("runs/first", ["cohen:cohen"]).metrics
 """
 
 from __future__ import annotations

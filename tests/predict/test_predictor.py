@@ -54,6 +54,13 @@ def test_a_path_that_is_not_there_and_an_empty_folder_are_refused(small_run: Pat
         hilum.load(small_run).predict([tmp_path])
 
 
+def test_one_path_may_stand_alone(small_run: Path, phantoms: Path) -> None:
+    film = some_films(phantoms, 1)[0]
+    predictor = hilum.load(small_run)
+    assert predictor.predict(film).equals(predictor.predict(str(film)))
+    assert len(predictor.predict(iter([film]))) == 1
+
+
 def test_a_broken_weights_file_is_refused(small_run: Path, tmp_path: Path) -> None:
     copy = tmp_path / "weights.safetensors"
     shutil.copy(small_run / "weights.safetensors", copy)

@@ -116,8 +116,10 @@ def test_the_same_generator_gives_the_same_films() -> None:
     assert not torch.equal(augment(films, how, generator(7)), augment(films, how, generator(8)))
 
 
-def test_mixing_keeps_the_targets_a_distribution() -> None:
-    films, targets = torch.rand(6, 1, 4, 4), F.one_hot(torch.arange(6) % 3, 3).float()
-    mixed, soft = mix(films, targets, 0.4, generator())
+def test_films_and_targets_are_mixed_alike() -> None:
+    classes = torch.arange(6) % 3
+    films = classes.view(6, 1, 1, 1).expand(6, 1, 4, 4) / 2.0  # each film is its class's grey
+    mixed, soft = mix(films, F.one_hot(classes, 3).float(), 0.4, generator())
     assert torch.allclose(soft.sum(1), torch.ones(6))
-    assert mixed.shape == films.shape
+    assert torch.allclose(mixed.mean((1, 2, 3)), soft @ torch.tensor([0.0, 0.5, 1.0]), atol=1e-6)
+    assert not torch.allclose(mixed, films)

@@ -15,10 +15,13 @@ import torch
 from safetensors.torch import load_file
 
 import hilum
-from hilum.errors import DataError, RequestError
+from hilum.errors import DataError, HilumError, RequestError
+from hilum.evaluation.calibration import apply_temperature, fit_temperature
+from hilum.evaluation.predictions import class_numbers, probabilities_of
 from hilum.evaluation.run_folder import HISTORY_COLUMNS, RunFolder
 from hilum.model import classifier as classifiers
 from hilum.recipe.load import load_recipe, to_toml
+from hilum.training import stage
 
 TWO_STAGES = """
 [[stage]]
@@ -67,7 +70,16 @@ def test_the_weights_tell_their_classes_preparation_and_temperature(small_run: P
     about = classifiers.read_metadata(small_run / "weights.safetensors")
     assert about["classes"] == ["covid-19", "pneumonia", "normal"]
     assert about["preparation"]["side_px"] == 64
-    assert 0.05 < about["temperature"] < 20
+    predictions = RunFolder(small_run).predictions()
+    mine = predictions[predictions["part"] == "validation"]
+    y = class_numbers(mine["label"], about["classes"])
+    raw = apply_temperature(probabilities_of(mine), 1 / about["temperature"])
+    assert about["temperature"] == pytest.approx(fit_temperature(y, raw).value, rel=1e-3)
+
+
+def test_a_notebook_shows_the_figures_of_the_test_part(small_run: Path) -> None:
+    shown = RunFolder(small_run)._repr_html_()
+    assert "<table" in shown and "macro_auroc" in shown
 
 
 def test_untrained_backbones_are_said_in_the_notes(small_run: Path) -> None:
@@ -123,8 +135,79 @@ def test_an_interrupted_run_that_goes_on_ends_with_the_same_weights(
     pd.testing.assert_frame_equal(whole.predictions(), resumed.predictions())
 
 
+def test_a_run_that_was_moved_goes_on_with_its_best_epoch(
+    phantoms: Path, small: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = [*small, "stage.epochs=4", "stage.learning_rate=1e-3"]
+    whole = hilum.train(data=str(phantoms), settings=settings, out=tmp_path / "whole")
+    broken = tmp_path / "broken"
+    judge = stage._judge
+    seen = []
+
+    def stops_in_the_third_epoch(*arguments: object) -> dict[str, float]:
+        seen.append(1)
+        if len(seen) == 3:
+            raise RuntimeError("the machine was lost")
+        return judge(*arguments)
+
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="lost"):
+        patch.setattr(stage, "_judge", stops_in_the_third_epoch)
+        hilum.train(data=str(phantoms), settings=settings, out=broken)
+    moved = broken.rename(tmp_path / "moved")
+    resumed = hilum.train(out=moved, resume=True)
+    one, other = load_file(whole.weights_path), load_file(resumed.weights_path)
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_augmentation_is_computed_in_float32_whatever_the_network_computes_in(
+    phantoms: Path, small: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside: list[bool] = []
+    whole = stage.augment
+
+    def watched(films: torch.Tensor, *rest: object) -> torch.Tensor:
+        inside.append(torch.is_autocast_enabled("cpu"))
+        return whole(films, *rest)
+
+    monkeypatch.setattr(stage, "augment", watched)
+    settings = [*small, "stage.epochs=1", "training.precision=bf16"]
+    hilum.train(data=str(phantoms), settings=settings, out=tmp_path / "run")
+    assert inside and not any(inside)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["balance.how=weights", "balance.how=over", "augment.mixup=0.4", "stage.unfreeze=3", "model.head.layers=2"],
+)
+def test_each_way_of_training_reaches_its_end(
+    setting: str, phantoms: Path, small: tuple[str, ...], tmp_path: Path
+) -> None:
+    run = hilum.train(data=str(phantoms), settings=[*small, "stage.epochs=1", setting], out=tmp_path / "run")
+    assert run.report_path.is_file()
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        (["evaluate.prevalence={ covid = 0.1 }"], "'covid-19'"),
+        (["balance.how=share", "balance.share={ covid = 0.3 }"], "'covid-19'"),
+        (["split.validation=0"], "split.validation"),
+        (["stage.unfreeze=5000"], "stage.unfreeze"),
+        (["explain.methods=['gradcam']"], "[explain]"),
+        (["model.weights=absent.safetensors"], "absent.safetensors"),
+    ],
+)
+def test_what_would_end_a_run_late_is_refused_before_it_begins(
+    settings: list[str], named: str, phantoms: Path, small: tuple[str, ...], tmp_path: Path
+) -> None:
+    with pytest.raises(HilumError) as caught:
+        hilum.train(data=str(phantoms), settings=[*small, *settings], out=tmp_path / "run")
+    assert named in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_folder_that_is_not_empty_is_refused(small_run: Path, phantoms: Path, small: tuple[str, ...]) -> None:
-    with pytest.raises(RequestError, match="not empty"):
+    with pytest.raises(RequestError, match="holds a run"):
         hilum.train(data=str(phantoms), settings=small, out=small_run)
 
 
@@ -148,17 +231,18 @@ def test_a_loss_that_is_no_number_is_said_with_the_epoch(
     assert "stage.learning_rate=1e+29" in str(caught.value)
 
 
-def test_films_that_vanish_before_a_resume_are_named(phantoms: Path, small: tuple[str, ...], tmp_path: Path) -> None:
-    folder = tmp_path / "films"
+def test_films_that_vanish_before_a_resume_are_named(
+    phantoms: Path, small: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, run = tmp_path / "films", tmp_path / "run"
     films = hilum.read(phantoms).head(90)
     for path, label, image in films[["path", "label", "image_id"]].itertuples(index=False):
-        target = folder / label.replace("/", "-") / image.replace("/", "_")
+        target = folder / label.replace("/", "-") / (image.replace("/", "_") + Path(path).suffix)
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.with_suffix(Path(path).suffix).write_bytes(Path(path).read_bytes())
-    run = tmp_path / "run"
-    with pytest.raises(RequestError, match=r"absent\.safetensors"):
-        hilum.train(data=f"folder:{folder}", settings=[*small, "model.weights=absent.safetensors"], out=run)
+        target.write_bytes(Path(path).read_bytes())
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("hilum.training.train._fit", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        hilum.train(data=f"folder:{folder}", settings=[*small, "data.task=labels"], out=run)
     next(path for path in folder.rglob("*") if path.is_file()).unlink()
-    (run / "recipe.toml").write_text((run / "recipe.toml").read_text().replace("absent.safetensors", "none"))
     with pytest.raises(DataError, match="cannot be read any more"):
         hilum.train(out=run, resume=True)

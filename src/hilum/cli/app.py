@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import sys
 from typing import Annotated
 
@@ -58,9 +57,8 @@ def main() -> None:
     except HilumError as error:
         _fail(str(error), error.exit_status)
     except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        _fail("the disk is full. Free some space and go on with --resume.", 1)
+        place = f"{error.filename}: " if error.filename else ""
+        _fail(f"{place}{error.strerror or error}. What was finished is kept; mend this and give the command again.", 1)
 
 
 def _fail(message: str, status: int) -> None:

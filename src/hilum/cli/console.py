@@ -95,6 +95,7 @@ class LineProgress(Progress):
     def task(self, what: str, total: int) -> Iterator[Callable[[int], None]]:
         start = told = time.monotonic()
         done = 0
+        self.terminal.err.print(f"{what}: {total} to do", markup=False)
 
         def advance(steps: int) -> None:
             nonlocal done, told

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 _MADE = "<!-- made by `python -m hilum.cli.reference docs`; a test holds it to the code -->\n"
 
@@ -46,8 +47,7 @@ def recipe_keys() -> str:
         lines += [f"## {'[[stage]]' if section == 'stage' else f'[{section}]'}", "", model.__doc__.split("\n")[0], ""]
         lines += ["| key | kind | default | meaning |", "| --- | --- | --- | --- |"]
         for key, inner in model.model_fields.items():
-            kind = str(inner.annotation).replace("typing.", "").removeprefix("<class '").removesuffix("'>")
-            kind = kind.replace("Literal", "").replace("hilum.recipe.schema.", "").replace("|", "or")
+            kind = _kind(inner.annotation)
             default = inner.get_default(call_default_factory=True)
             shown = "[model.head]" if key == "head" else f"`{default!r}`"
             lines.append(f"| `{key}` | {kind} | {shown} | {inner.description or ''} |")
@@ -68,6 +68,23 @@ def manifest_columns() -> str:
 
 
 PAGES = {"commands.md": commands, "recipe.md": recipe_keys, "manifest.md": manifest_columns}
+
+
+def _kind(annotation: Any) -> str:
+    """A type in words: number, text, one of ..., or none."""
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _kind(inner[0])
+    if origin is Literal:
+        return " or ".join(f"`{value}`" for value in inner)
+    if origin is list:
+        return f"list of {_kind(inner[0])}"
+    if origin is dict:
+        return f"{_kind(inner[0])} -> {_kind(inner[1])}"
+    if origin in (Union, UnionType):
+        return " or ".join(_kind(part) for part in inner)
+    names = {str: "text", int: "whole number", float: "number", bool: "true or false", type(None): "none"}
+    return names.get(annotation, "section")
 
 
 def _head_keys() -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,6 +20,7 @@ RECIPE = Annotated[
 ]
 SET = Annotated[list[str], typer.Option("--set", help="section.key=value, as in prepare.side_px=160; may be repeated.")]
 DATA = Annotated[list[str], typer.Option("--data", help="READER:PATH or a path; several are merged.")]
+WHERE = Annotated[str, typer.Option("--where", help='Keep the films for which this holds, as: view == "PA".')]
 
 
 def demo(
@@ -39,7 +40,7 @@ def demo(
     films = out.with_name(out.name + "-films")
     with _stoppable(out, f"hilum demo -o {out}"):
         demo_collection(films, progress=terminal.progress())
-        asked = load_recipe(["demo"], [f"data.source={_toml_list([str(films / 'manifest.csv')])}"])
+        asked = load_recipe(["demo"], [f"data.source={_toml([str(films / 'manifest.csv')])}"])
         run = train_run(asked, out, resume=(out / "recipe.toml").is_file(), progress=terminal.progress())
     terminal.say("The films are synthetic: the figures show how hilum works and say nothing about patients.")
     _tell(run.metrics(), run.path, run.environment().get("notes", []))
@@ -49,6 +50,7 @@ def train(
     data: DATA = [],  # noqa: B006 - typer reads the default, nobody changes it
     recipe: RECIPE = [],  # noqa: B006
     setting: SET = [],  # noqa: B006
+    where: WHERE = "",
     out: Annotated[Path | None, typer.Option("-o", "--out", help="The run folder; default runs/DATE-TIME.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the interrupted run in --out.")] = False,
 ) -> None:
@@ -59,7 +61,8 @@ def train(
     from hilum.errors import RequestError
     from hilum.recipe.load import load_recipe
 
-    asked = load_recipe(recipe, [*setting, *([f"data.source={_toml_list(data)}"] if data else [])])
+    given = [("data.source", data), ("data.where", where)]
+    asked = load_recipe(recipe, [*setting, *(f"{key}={_toml(value)}" for key, value in given if value)])
     if resume and out is None:
         raise RequestError("--resume needs the run's folder", next_step="Name it with -o.")
     out = out or _new_folder()
@@ -75,18 +78,21 @@ def evaluate(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
     data: Annotated[list[str], typer.Option("--data", help="READER:PATH or a path; several are merged.")],
     setting: SET = [],  # noqa: B006
+    where: WHERE = "",
     out: Annotated[
         Path | None, typer.Option("-o", "--out", help="Folder for predictions.csv and metrics.json.")
     ] = None,
 ) -> None:
     """Judge a run on other films than its own, with its own preparation, temperature and operating points.
 
-    For example: hilum evaluate runs/first --data figure1:figure1
+    For example: hilum evaluate runs/first --data cohen:cohen
     """
     _need_torch()
     from hilum.predict.external import evaluate as evaluate_run
 
-    result = evaluate_run(run, data, setting, out=out, progress=terminal.progress())
+    settings = [*setting, *([f"data.where={_toml(where)}"] if where else [])]
+    with _stoppable(None, ""):
+        result = evaluate_run(run, data, settings, out=out, progress=terminal.progress())
     _tell(result.metrics, result.path, result.notes)
 
 
@@ -102,10 +108,13 @@ def predict(
     _need_torch()
     from hilum.predict.predictor import load
 
+    if out is not None:
+        _need_place(out)
     predictor = load(run)
     for note in predictor.notes:
         terminal.say(f"note: {note}")
-    table = predictor.predict(paths, progress=terminal.progress())
+    with _stoppable(None, ""):
+        table = predictor.predict(paths, progress=terminal.progress())
     if out is not None:
         from hilum.files import whole_file
 
@@ -149,14 +158,16 @@ def doctor() -> None:
 
 
 @contextmanager
-def _stoppable(out: Path, go_on: str) -> Iterator[None]:
+def _stoppable(out: Path | None, go_on: str) -> Iterator[None]:
     """Ctrl-C ends the work with the command that goes on with it."""
     from hilum.errors import StoppedError
 
     try:
         yield
     except KeyboardInterrupt:
-        next_step = f"Go on with: {go_on}" if (out / "recipe.toml").is_file() else "Give the same command again."
+        next_step = (
+            f"Go on with: {go_on}" if out and (out / "recipe.toml").is_file() else "Give the same command again."
+        )
         raise StoppedError("stopped; what was finished is kept", next_step=next_step) from None
 
 
@@ -167,10 +178,21 @@ def _need_torch() -> None:
         raise MissingExtraError("train")
 
 
-def _toml_list(values: list[str]) -> str:
+def _need_place(out: Path) -> None:
+    """Refuse what cannot be written before the work, not after it."""
+    import os
+
+    from hilum.errors import RequestError
+
+    above = next(folder for folder in out.absolute().parents if folder.exists())
+    if out.is_dir() or not above.is_dir() or not os.access(above, os.W_OK):
+        raise RequestError("a table cannot be written here", where=str(out), next_step="Name a file, as: -o out.csv")
+
+
+def _toml(value: str | Sequence[str]) -> str:
     import json
 
-    return json.dumps(values)
+    return json.dumps(value)
 
 
 def _new_folder() -> Path:

@@ -57,8 +57,8 @@ def check_classes(films: pd.DataFrame, how: Split) -> None:
         raise DataError(
             f"class {name!r} has {number} {of}, too few for {needed} {'folds' if needed == how.folds else 'parts'}",
             where="manifest",
-            next_step=f"Add films of other patients of it, leave the class out of the task, or ask for fewer "
-            f"{'folds (split.folds)' if needed == how.folds else 'parts (split.validation=0)'}.",
+            next_step="Add films of other patients of it, or leave the class out of the task"
+            f"{', or ask for fewer folds (split.folds)' if needed == how.folds else ''}.",
         )
 
 

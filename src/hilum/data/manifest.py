@@ -29,7 +29,7 @@ COLUMNS: Mapping[str, tuple[str, str]] = {
     "height": ("Int64", "of the file, in pixels"),
     "bits": ("Int64", "stored bits of one grey value"),
     "mode": ("string", "colour: L, RGB, RGBA, P, CMYK, I;16, MONOCHROME1, ..."),
-    "format": ("string", "png, jpeg or dicom"),
+    "format": ("string", "png, jpeg, dicom, bmp, tiff or webp"),
     "sha256": ("string", "of the file's bytes, hexadecimal"),
     "phash": ("string", "perceptual hash for near duplicates, hexadecimal"),
     # Written by the split, and absent before it:

@@ -118,6 +118,8 @@ def _recognised(path: Path) -> str:
             if csv.is_table(path)
             else "Name the folder above it.",
         )
+    if not any(path.iterdir()):
+        raise RequestError("the folder is empty", where=str(path), next_step="Name a folder of films.")
     raise RequestError(
         "its layout is not recognised; a folder of films has a folder per class (CLASS/film.png, or "
         f"train/CLASS/film.png), or only DICOM files, or is one of: {', '.join(list(READERS)[1:8])}",

@@ -221,8 +221,8 @@ def _check_result(manifest: pd.DataFrame, how: Split) -> None:
             raise DataError(
                 f"the {part} part would be empty",
                 where="manifest",
-                next_step=f"Draw new parts with --set split.scheme=patient"
-                f"{'' if part == 'train' else f', or do without it: split.{part}=0'}.",
+                next_step="Draw new parts with --set split.scheme=patient"
+                f"{', or do without a test part: split.test=0' if part == 'test' else ''}.",
             )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,14 @@ class RunFolder:
     def audit(self) -> list[dict[str, Any]] | None:
         """The audit's checks, or None where none was made."""
         return self._json("audit.json") if (self.path / "audit.json").is_file() else None
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the figures of the test part."""
+        from hilum.evaluation.evaluate import table
+
+        return f"<p><b>{escape(self.path.name)}</b>, test part. Not a medical device.</p>" + str(
+            table(self.metrics(), "test").to_html()
+        )
 
     def _file(self, name: str) -> Path:
         path = self.path / name

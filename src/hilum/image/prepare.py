@@ -21,7 +21,7 @@ _CLAHE_TILES = (8, 8)
 def prepare_file(source: Path | bytes, how: Prepare, *, where: str = "", chest_only: bool = False) -> np.ndarray:
     """uint8 (side_px, side_px) of a file or its bytes: decode, then `prepare`. FilmError where the film is not read.
 
-    chest_only: a DICOM object whose header says that it is no frontal chest film is refused with FilmError too.
+    chest_only: a DICOM object whose header says that it is no film of the chest is refused with FilmError too.
 
     Everything that shows films to a network calls this, so a film can be prepared in one way only. A large JPEG is
     decoded smaller where the size asked for allows it, which changes grey values by less than 1 of 255 on average.

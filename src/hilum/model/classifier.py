@@ -111,7 +111,7 @@ def build(
 
 
 def _assemble(architecture: Architecture, backbone: Backbone, found: Weights | None, *, seed: int) -> Classifier:
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng():
         torch.manual_seed(seed)
         network = weights.bare_network(backbone)
         if found is not None:
@@ -209,8 +209,15 @@ def save(
         raise ValueError(f"extra may not have the keys {sorted(taken)}")
     facts = json.dumps({**own, **(extra or {})}, allow_nan=False)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in classifier.state_dict().items()}
-    with whole_file(path) as part:
-        safetensors.torch.save_file(tensors, part, metadata={"hilum": facts})
+    try:
+        with whole_file(path) as part:
+            safetensors.torch.save_file(tensors, part, metadata={"hilum": facts})
+    except safetensors.SafetensorError as error:  # its word for a full disk
+        raise WeightsError(
+            f"the weights cannot be written: {error}",
+            where=str(path),
+            next_step="Free some space and go on with --resume.",
+        ) from None
 
 
 def read_metadata(path: Path) -> dict[str, Any]:

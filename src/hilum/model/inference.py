@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
@@ -10,9 +10,16 @@ from numpy.typing import NDArray
 
 from hilum.model.classifier import Classifier
 
+# Fits the caches of a CPU: MobileNetV2 at 224 px predicts 70 films a second in batches of 32, 47 in batches of 128.
+BATCH = 32
 
-def logits(classifier: Classifier, batches: Iterable[NDArray[np.uint8]]) -> NDArray[np.float32]:
-    """Logits (N, K) of prepared films that come as batches of uint8 (n, side, side).
+
+def logits(
+    classifier: Classifier,
+    batches: Iterable[NDArray[np.uint8]],
+    advance: Callable[[int], None] = lambda films: None,
+) -> NDArray[np.float32]:
+    """Logits (N, K) of prepared films that come as batches of uint8 (n, side, side); `advance` is told of each batch.
 
     Training may compute in bfloat16; what is reported does not, so that it is the same on every machine and for
     every batch size, to rounding.
@@ -20,10 +27,12 @@ def logits(classifier: Classifier, batches: Iterable[NDArray[np.uint8]]) -> NDAr
     device = next(classifier.parameters()).device
     classifier.eval()
     found = [np.zeros((0, len(classifier.architecture.classes)), dtype=np.float32)]
-    with torch.inference_mode():
+    # TF32 would leave ten bits of mantissa on newer GPUs.
+    with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
         for batch in batches:
             films = torch.from_numpy(np.ascontiguousarray(batch))[:, None].to(device)
             found.append(classifier(films.float() / 255.0).float().cpu().numpy())
+            advance(len(batch))
     return np.concatenate(found)
 
 

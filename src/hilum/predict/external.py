@@ -12,7 +12,7 @@ import pandas as pd
 from hilum.data import duplicates
 from hilum.data.collect import Collection, films_of_task
 from hilum.data.manifest import write_manifest
-from hilum.errors import DataError
+from hilum.errors import DataError, RequestError
 from hilum.evaluation.evaluate import evaluate as figures_of
 from hilum.evaluation.predictions import from_probabilities, write_predictions
 from hilum.evaluation.run_folder import RunFolder
@@ -49,6 +49,10 @@ def evaluate(
     not know, no film that is left.
     """
     folder = RunFolder(Path(run))
+    if out is not None and (out / "recipe.toml").exists():
+        raise RequestError(
+            "this is a run, whose own figures would be overwritten", where=str(out), next_step="Choose another folder."
+        )
     recipe = _recipe(folder.recipe(), data, settings)
     predictor = load(folder.path)
     films = films_of_task(recipe.data, recipe.task, every_class=False, progress=progress)
@@ -68,6 +72,7 @@ def evaluate(
         operating_points=own["_operating_points"],
         seed=recipe.training.seed,
     )
+    metrics["_about"]["notes"] = notes
     out = out or folder.path / "evaluations" / "+".join(sorted(set(manifest["source"].str.replace("/", "-"))))
     write_manifest(manifest, out / "manifest.parquet")
     write_predictions(predictions, out / "predictions.csv")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,16 +15,16 @@ import torch
 from numpy.typing import NDArray
 
 from hilum.errors import FilmError, RequestError
+from hilum.image.facts import reason
 from hilum.image.prepare import prepare_file
 from hilum.image.workers import map_films
 from hilum.model import classifier as classifiers
 from hilum.model import machine
 from hilum.model.classifier import Classifier
-from hilum.model.inference import logits, softmax
+from hilum.model.inference import BATCH, logits, softmax
 from hilum.progress import SILENT, Progress
 from hilum.recipe.schema import Prepare
 
-BATCH = 32
 IGNORED = {".ds_store", "thumbs.db", "desktop.ini", "dicomdir"}
 
 
@@ -46,22 +46,16 @@ class Predictor:
         self, batches: Iterable[NDArray[np.uint8]], advance: Callable[[int], None] = lambda films: None
     ) -> NDArray[np.float64]:
         """The same of films that come a batch at a time; `advance` is told how many were done."""
-
-        def told() -> Iterator[NDArray[np.uint8]]:
-            for batch in batches:
-                yield batch
-                advance(len(batch))
-
-        return softmax(logits(self.classifier, told()), self.temperature)
+        return softmax(logits(self.classifier, batches, advance), self.temperature)
 
     def predict(
-        self, paths: Iterable[Path | str], *, workers: int | None = None, progress: Progress = SILENT
+        self, paths: Path | str | Iterable[Path | str], *, workers: int | None = None, progress: Progress = SILENT
     ) -> pd.DataFrame:
         """A row per film, in the order of the paths: path, predicted, p_<class>..., error.
 
-        paths: films, and folders whose files are all taken. A file that cannot be read, or whose DICOM header says that
-        it is no frontal chest film, is a row with its error and no prediction, and the others go on. Refused with
-        RequestError: a path that is not there, nothing to predict.
+        paths: a film or folder, or several; of a folder all files are taken. A file that cannot be read, or whose DICOM
+        header says that it is no film of the chest, is a row with its error and no prediction, and the others go on.
+        Refused with RequestError: a path that is not there, a folder that cannot be read, nothing to predict.
         """
         files = films_of(paths)
         p = np.full((len(files), len(self.classes)), np.nan)
@@ -77,7 +71,7 @@ class Predictor:
             job = partial(prepare_file, how=self.preparation, chest_only=True)
             for index, film in map_films(job, files, workers=workers):
                 if isinstance(film, FilmError):
-                    errors[index] = film.what
+                    errors[index] = reason(film)
                 else:
                     waiting[index] = film
                 if len(waiting) == BATCH:
@@ -120,10 +114,11 @@ def load(run: Path | str, *, device: str = "auto") -> Predictor:
     )
 
 
-def films_of(paths: Iterable[Path | str]) -> list[Path]:
+def films_of(paths: Path | str | Iterable[Path | str]) -> list[Path]:
     """The files meant: each path itself, or, of a folder, all files below it but hidden ones, sorted by name."""
     files: list[Path] = []
-    for path in map(Path, paths):
+    asked = [Path(paths)] if isinstance(paths, Path | str) else [Path(path) for path in paths]
+    for path in asked:
         if path.is_dir():
             files += sorted(file for file in _below(path) if file.name.lower() not in IGNORED)
         elif path.exists():
@@ -131,11 +126,15 @@ def films_of(paths: Iterable[Path | str]) -> list[Path]:
         else:
             raise RequestError("there is no such file or folder", where=str(path))
     if not files:
-        raise RequestError("there is no file here to predict", where=", ".join(map(str, paths)))
+        raise RequestError("there is no file here to predict", where=", ".join(map(str, asked)))
     return files
 
 
 def _below(folder: Path) -> Iterable[Path]:
-    for where, folders, names in os.walk(folder):
+    for where, folders, names in os.walk(folder, onerror=_refuse):
         folders[:] = [name for name in folders if not name.startswith((".", "__MACOSX"))]
         yield from (Path(where) / name for name in names if not name.startswith("."))
+
+
+def _refuse(error: OSError) -> None:
+    raise RequestError(f"the folder cannot be read: {error.strerror}", where=str(error.filename))

@@ -136,6 +136,8 @@ def _apply(tree: Tree, setting: str) -> None:
 
 def _apply_to_stages(tree: Tree, rest: list[str], value: Any, where: str) -> None:
     stages = tree.setdefault("stage", [{}])
+    if not isinstance(stages, list) or not all(isinstance(stage, dict) for stage in stages):
+        raise RequestError("stages are written [[stage]], with two brackets", where="stage")
     chosen = stages
     if rest[0].isdigit():
         number = int(rest.pop(0))

@@ -24,7 +24,8 @@ class Data(Section):
 
     source: list[str] = Field([], description="READER:PATH or a bare path; several are merged")
     task: str = Field(
-        "labels", description="covid-3, covid-4, covid-binary, covid-vs-normal, labels, or 'own' with [task]"
+        "labels",
+        description="covid-3, covid-4, covid-binary, covid-vs-normal, pneumonia-3, labels, or 'own' with [task]",
     )
     where: str = Field("", description='filter over the manifest\'s columns, as in: view == "PA"')
     per_class: int | None = Field(None, ge=2, description="draw at most this many films of each class")
@@ -69,7 +70,7 @@ class Prepare(Section):
     keep_aspect: bool = Field(False, description="keep the aspect and pad with black; else stretch to the square")
     centre_crop: float = Field(1.0, gt=0.0, le=1.0, description="share of each side kept, around the centre")
     equalise: Literal["none", "histogram", "clahe"] = "none"
-    lungs: Literal["none", "crop", "mask"] = "none"
+    lungs: Literal["none", "crop", "mask"] = Field("none", description="crop and mask arrive with hilum segment")
 
 
 class Augment(Section):
@@ -168,14 +169,14 @@ class Evaluate(Section):
 
 
 class Explain(Section):
-    """Which maps the report shows."""
+    """Which maps the report shows; nothing reads this section yet."""
 
     methods: list[str] = []
     part: Literal["train", "validation", "test"] = "test"
 
 
 class Audit(Section):
-    """Limits of the audit's checks that differ from its table."""
+    """Limits of the audit's checks that differ from its table; nothing reads this section yet."""
 
     limits: dict[str, float] = {}
 
@@ -217,6 +218,8 @@ class Recipe(Section):
         if sum(self.balance.share.values()) > 1.0:
             raise ValueError("the shares of [balance.share] add up to more than 1")
         for number, stage in enumerate(self.stage, 1):
+            if stage.batch_size == 1 and self.model.head.batch_norm:
+                raise ValueError(f"stage {number} has batches of one film, on which batch norm cannot train")
             if stage.side_px is not None and stage.side_px > self.prepare.side_px:
                 raise ValueError(
                     f"stage {number} has side_px {stage.side_px}, more than prepare.side_px {self.prepare.side_px}"

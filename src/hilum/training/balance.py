@@ -90,6 +90,13 @@ def _shared_batches(
         if name not in classes:
             raise RequestError(f"there is no class {name!r}", where="balance.share", next_step=nearest(name, classes))
     fixed = {classes.index(name): round(share * batch_size) for name, share in balance.share.items()}
+    for k, count in fixed.items():
+        if count == 0 or not len(groups[k]):
+            raise RequestError(
+                f"the share of {classes[k]!r} is no whole film in a batch of {batch_size}",
+                where="balance.share",
+                next_step="Raise the share or stage.batch_size.",
+            )
     free = batch_size - sum(fixed.values())
     others = [films for k, films in enumerate(groups) if k not in fixed]
     if free < 1 or not others:

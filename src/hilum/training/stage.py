@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import math
 import signal
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +22,8 @@ import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+from lightning.pytorch.callbacks import Callback, Checkpoint
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -28,13 +32,15 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from hilum.errors import HilumError
 from hilum.evaluation import metrics
 from hilum.evaluation.run_folder import HISTORY_COLUMNS
+from hilum.files import whole_file
 from hilum.model.classifier import Classifier, set_unfrozen
+from hilum.model.inference import BATCH
 from hilum.progress import Progress
 from hilum.recipe.schema import Augment, Balance, Stage
 from hilum.training import balance as balancing
 from hilum.training.augment import augment, mix
-from hilum.training.prepared import BATCH, Films
-from hilum.training.schedule import has_stopped, higher_is_better, learning_rate
+from hilum.training.prepared import Films
+from hilum.training.schedule import best_epoch, has_stopped, higher_is_better, learning_rate
 
 
 @dataclass(frozen=True)
@@ -53,7 +59,7 @@ class StageJob:
     accelerator: str
     folder: Path
 
-    @property
+    @cached_property
     def steps_per_epoch(self) -> int:
         return balancing.batches_per_epoch(
             self.train.y, self.train.sources, self.classes, self.balance, self.stage.batch_size
@@ -84,16 +90,9 @@ def train_stage(classifier: Classifier, job: StageJob, progress: Progress) -> pd
 
 
 def _fit(module: _StageModule, job: StageJob, checkpoint: Path | None, progress: Progress) -> None:
-    monitor = job.stage.monitor
-    keep: dict[str, Any] = {"dirpath": job.folder, "enable_version_counter": False, "save_on_train_epoch_end": True}
-    mode = "max" if higher_is_better(monitor) else "min"
-    callbacks: list[Callback] = [
-        ModelCheckpoint(filename="best", monitor=monitor, mode=mode, save_weights_only=True, **keep),
-        ModelCheckpoint(filename="last", monitor=None, save_top_k=1, **keep),
-    ]
     handler = signal.getsignal(signal.SIGINT)
     what = f"stage {job.number}: {job.stage.epochs} epochs"
-    steps = job.stage.epochs * job.steps_per_epoch
+    steps = (job.stage.epochs - len(module.history)) * job.steps_per_epoch
     # Dropout draws from torch's global generator; what the caller had there comes back afterwards.
     with _quiet_lightning(), torch.random.fork_rng(), progress.task(what, steps) as advance:
         trainer = L.Trainer(
@@ -101,13 +100,14 @@ def _fit(module: _StageModule, job: StageJob, checkpoint: Path | None, progress:
             devices=1,
             precision=job.precision,
             max_epochs=job.stage.epochs,
-            callbacks=[*callbacks, _Advance(advance, len(module.history) * job.steps_per_epoch)],
+            callbacks=[_Advance(advance), _Checkpoints()],
+            plugins=[_WholeCheckpoints()],
             logger=False,
             enable_progress_bar=False,
             enable_model_summary=False,
             num_sanity_val_steps=0,
             use_distributed_sampler=False,
-            deterministic="warn" if job.accelerator != "cpu" else False,
+            deterministic="warn" if job.accelerator != "cpu" else None,
         )
         try:
             trainer.fit(
@@ -120,7 +120,8 @@ def _fit(module: _StageModule, job: StageJob, checkpoint: Path | None, progress:
         except SystemExit:  # Lightning's answer to Ctrl-C
             raise KeyboardInterrupt from None
         finally:
-            signal.signal(signal.SIGINT, handler)  # which Lightning leaves ignored
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGINT, handler)  # which Lightning leaves ignored
 
 
 class _StageModule(L.LightningModule):
@@ -176,7 +177,9 @@ class _StageModule(L.LightningModule):
         films, y = batch
         generator = job.generator(self.current_epoch, step + 1)
         self._set_learning_rate(step)
-        films = augment(self._shrunk(films), job.augment, generator)
+        # Lightning computes this step in the precision of the network; places on a film need float32.
+        with torch.autocast(films.device.type, enabled=False):
+            films = augment(self._shrunk(films), job.augment, generator)
         targets = F.one_hot(y, len(job.classes)).float()
         if job.augment.mixup:
             films, targets = mix(films, targets, job.augment.mixup, generator)
@@ -222,7 +225,6 @@ class _StageModule(L.LightningModule):
                 next_step="Try a lower rate: --set stage.learning_rate=" + f"{self.job.stage.learning_rate / 10:g}",
             )
         self.history = pd.DataFrame([*self.history.to_dict("records"), row], columns=list(HISTORY_COLUMNS))
-        self.log(self.job.stage.monitor, row[f"validation_{self.job.stage.monitor}"])
         self.trainer.should_stop = self.is_finished()
 
     def _set_learning_rate(self, step: int) -> None:
@@ -315,12 +317,35 @@ class _InOrder(Sampler[NDArray[np.int64]]):
 
 
 class _Advance(Callback):
-    def __init__(self, advance: Callable[[int], None], done: int) -> None:
+    def __init__(self, advance: Callable[[int], None]) -> None:
         self.advance = advance
-        advance(done)
 
     def on_train_batch_end(self, *_: Any) -> None:
         self.advance(1)
+
+
+class _Checkpoints(Checkpoint):
+    """best.ckpt with the weights of the best epoch so far, then last.ckpt, from which a killed stage goes on.
+
+    What is best is told by the history, which a moved or copied run folder keeps.
+    """
+
+    def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        assert isinstance(module, _StageModule)
+        folder, higher = module.job.folder, higher_is_better(module.job.stage.monitor)
+        if best_epoch(module.monitored, higher) == len(module.monitored) - 1:
+            trainer.save_checkpoint(folder / "best.ckpt", weights_only=True)
+        trainer.save_checkpoint(folder / "last.ckpt")
+
+
+class _WholeCheckpoints(TorchCheckpointIO):
+    """Lightning writes to the system's temporary folder and moves; from another disk that can leave half a file."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
+        with whole_file(path) as part:
+            part.write_bytes(buffer.getbuffer())
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from hilum.progress import SILENT, Progress
 from hilum.recipe.load import to_toml
 from hilum.recipe.schema import Recipe
 from hilum.report.page import write_report
+from hilum.training.checks import check_films, check_network
 from hilum.training.environment import describe_environment, now, sha256_of
 from hilum.training.prepared import Films, prepare_films
 from hilum.training.schedule import best_epoch, higher_is_better
@@ -54,6 +54,7 @@ def train(recipe: Recipe, out: Path | str, *, resume: bool = False, progress: Pr
             figures = evaluate(
                 run.predictions(), recipe.evaluate, temperature=about["temperature"], seed=recipe.training.seed
             )
+            figures["_about"]["notes"] = run.environment()["notes"]
             write_json(out / "metrics.json", figures)
             advance(1)
     _note(run, finished=now())
@@ -66,33 +67,40 @@ def train(recipe: Recipe, out: Path | str, *, resume: bool = False, progress: Pr
 
 def _started(recipe: Recipe, out: Path, progress: Progress) -> RunFolder:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        holds_run = (out / "recipe.toml").is_file()
         raise RequestError(
-            "this folder is not empty",
+            "this folder holds a run" if holds_run else "this is a file, or a folder that is not empty",
             where=str(out),
-            next_step="Go on with its run by adding --resume, or choose another folder with -o.",
+            next_step="Go on with it by adding --resume, or choose another folder with -o."
+            if holds_run
+            else "Choose another folder with -o.",
         )
     kind = machine.accelerator(recipe.training.device)
+    check_network(recipe)
     collection = collect(recipe, progress=progress)
     for reason, count in collection.left_out.items():
         progress.say(f"left out {count}: {reason}")
     for note in collection.notes:
         progress.say(f"note: {note}")
-    write_manifest(collection.manifest, out / "manifest.parquet")
-    write_json(
-        out / "environment.json",
-        {
-            **describe_environment(),
-            "device": kind,
-            "precision": machine.precision(recipe.training.precision, kind),
-            "seed": recipe.training.seed,
-            "classes": collection.classes,
-            "scheme": collection.scheme,
-            "left_out": dict(collection.left_out),
-            "notes": collection.notes,
-        },
-    )
-    # Last, because a folder with a recipe is a run that can be resumed.
-    write_text(out / "recipe.toml", to_toml(recipe))
+    check_films(recipe, collection)
+    about = {
+        **describe_environment(),
+        "device": kind,
+        "precision": machine.precision(recipe.training.precision, kind),
+        "seed": recipe.training.seed,
+        "classes": collection.classes,
+        "scheme": collection.scheme,
+        "left_out": dict(collection.left_out),
+        "notes": collection.notes,
+    }
+    try:
+        write_manifest(collection.manifest, out / "manifest.parquet")
+        write_json(out / "environment.json", about)
+        write_text(out / "recipe.toml", to_toml(recipe))
+    except BaseException:  # half a run could be neither started nor resumed
+        for name in ("manifest.parquet", "environment.json", "recipe.toml"):
+            (out / name).unlink(missing_ok=True)
+        raise
     return RunFolder(out)
 
 
@@ -107,6 +115,8 @@ def _resumed(recipe: Recipe, out: Path) -> RunFolder:
                 where=str(out),
                 next_step="Resume with --resume and -o alone, or start a new run in another folder.",
             )
+    if run.environment()["device"] != "cpu":
+        machine.accelerator("gpu")
     return run
 
 
@@ -118,6 +128,7 @@ def _fit(run: RunFolder, recipe: Recipe, progress: Progress) -> None:
     )
     classifier = classifier.to(memory_format=torch.channels_last).to(about["device"])
     history = _stages(run, recipe, classifier, films, parts, progress)
+    classifier = classifier.to(about["device"])  # Lightning leaves it on the processor
     with whole_file(run.path / "history.csv") as part:
         history.to_csv(part, index=False)
     notes = list(about["notes"])
@@ -130,6 +141,7 @@ def _fit(run: RunFolder, recipe: Recipe, progress: Progress) -> None:
     origin = classifier.origin
     if origin is not None and origin.kind == "none":
         notes.append(origin.note)
+    notes = list(dict.fromkeys(notes))
     # Known before the weights are written, because a run with weights is not trained again.
     _note(
         run,
@@ -193,13 +205,7 @@ def _predict(run: RunFolder, recipe: Recipe, progress: Progress) -> None:
     films, _ = _films(run, recipe, progress)
     classifier = classifier.to(memory_format=torch.channels_last).to(run.environment()["device"])
     with progress.task("predicting all parts", len(films)) as advance:
-
-        def told() -> Iterator[NDArray[np.uint8]]:
-            for batch in films.batches():
-                yield batch
-                advance(len(batch))
-
-        p = softmax(logits(classifier, told()), about["temperature"])
+        p = softmax(logits(classifier, films.batches(), advance), about["temperature"])
     _note(run, test_part_opened=now(), weights_sha256=sha256_of(run.weights_path))
     write_predictions(from_probabilities(run.manifest(), p, about["classes"]), run.path / "predictions.csv")
 

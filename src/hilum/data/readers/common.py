@@ -321,7 +321,7 @@ def merge_rows(
     if not again.any():
         return frame, 0
     for path, rows in frame[again].groupby("path", sort=False):
-        for column in agree:
+        for column in (name for name in agree if name in rows):
             known = rows[column].dropna()
             others = known[known != known.iloc[0]] if len(known) else known
             if len(others):

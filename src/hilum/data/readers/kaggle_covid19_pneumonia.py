@@ -19,16 +19,18 @@ Citation    Patel, P. Chest X-ray (Covid-19 & Pneumonia), Kaggle 2020; used by t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
 
 from hilum.data.readers import kermany
-from hilum.data.readers.common import files_below, finish, folders_in, inner_folder
+from hilum.data.readers.common import files_below, finish, first_film, folders_in, inner_folder
 
 NAME = "kaggle-covid19-pneumonia"
 OPTIONS: Mapping[str, str] = {}
+_NAMED = re.compile(r"(COVID19|NORMAL|PNEUMONIA)\s?\(\d+\)\.", re.IGNORECASE)
 _CLASSES = {
     "covid19": ("covid-19", f"{NAME}/covid-19-collections"),
     "normal": ("normal", f"{NAME}/kermany"),
@@ -37,12 +39,22 @@ _CLASSES = {
 
 
 def recognises(path: Path) -> bool:
-    """Whether train and test below it, or below its folder Data, hold the three class folders."""
+    """Whether train and test below it, or below its folder Data, hold the three class folders, with films named so.
+
+    The folders alone do not tell: people lay out their own films like this.
+    """
     for folder in (path, path / folders_in(path).get("data", "Data")):
         parts = folders_in(folder)
         if {"train", "test"} <= set(parts):
-            return all(set(_CLASSES) <= set(folders_in(folder / parts[part])) for part in ("train", "test"))
+            return all(_holds_classes(folder / parts[part]) for part in ("train", "test"))
     return False
+
+
+def _holds_classes(folder: Path) -> bool:
+    classes = folders_in(folder)
+    return set(_CLASSES) <= set(classes) and all(
+        _NAMED.match(first_film(folder / classes[name])) is not None for name in _CLASSES
+    )
 
 
 def read(path: Path) -> pd.DataFrame:

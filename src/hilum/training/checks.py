@@ -1,0 +1,73 @@
+"""What would end a run only after hours, refused before it begins."""
+
+from __future__ import annotations
+
+import torch
+
+from hilum.data.collect import Collection
+from hilum.errors import DataError, RequestError
+from hilum.model import classifier as classifiers
+from hilum.model.classifier import Classifier
+from hilum.recipe.load import nearest
+from hilum.recipe.schema import Audit, Explain, Recipe
+
+
+def check_network(recipe: Recipe) -> None:
+    """Build the network once: its weights fit, it takes films of each side, and each stage finds its layers.
+
+    Refused with WeightsError or RequestError, before a film is read.
+    """
+    side = recipe.prepare.side_px
+    classifier = classifiers.build(recipe.model, ("one", "other"), side_px=side, seed=0)
+    for number, stage in enumerate(recipe.stage, 1):
+        classifiers.set_unfrozen(classifier, stage.unfreeze)
+        if stage.side_px is not None and stage.side_px != side and not _takes(classifier, stage.side_px):
+            raise RequestError(
+                f"{classifier.architecture.backbone} with pooling {recipe.model.pooling!r} cannot take films of "
+                f"{stage.side_px} px when it is built for {side} px",
+                where=f"stage {number}: side_px",
+                next_step=f"Use --set stage.side_px={side}.",
+            )
+    for section, asked, default in (("explain", recipe.explain, Explain()), ("audit", recipe.audit, Audit())):
+        if asked != default:
+            raise RequestError("nothing reads this section yet", where=f"[{section}]", next_step="Leave it out.")
+
+
+def check_films(recipe: Recipe, collection: Collection) -> None:
+    """Every class can be trained on and judged, and every class that the recipe names is there.
+
+    Refused with RequestError or DataError.
+    """
+    classes = collection.classes
+    for where, named in (("evaluate.prevalence", recipe.evaluate.prevalence), ("balance.share", recipe.balance.share)):
+        for name in named:
+            if name not in classes:
+                raise RequestError(f"there is no class {name!r}", where=where, next_step=nearest(name, classes))
+    films = collection.manifest
+    if not (films["part"] == "validation").any():
+        raise RequestError(
+            "training needs a validation part, on which its best epoch is chosen",
+            where="split.validation",
+            next_step="Leave it at 0.1, or give some films the part 'validation'.",
+        )
+    ranked = any(stage.monitor == "macro_auroc" for stage in recipe.stage)
+    for part in ("train", "validation") if ranked else ("train",):
+        for name in classes:
+            if not ((films["part"] == part) & (films["class"] == name)).any():
+                raise DataError(
+                    f"the {part} part has no film of the class {name!r}"
+                    + (", so stage.monitor = 'macro_auroc' is undefined" if part == "validation" else ""),
+                    where="the split",
+                    next_step="Raise split.validation, or choose another split.seed."
+                    if part == "validation"
+                    else "Leave the class out, or choose another split.",
+                )
+
+
+def _takes(classifier: Classifier, side_px: int) -> bool:
+    try:
+        with torch.inference_mode():
+            classifier(torch.zeros(1, 1, side_px, side_px))
+    except (RuntimeError, AssertionError, ValueError):
+        return False
+    return True

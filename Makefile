@@ -10,7 +10,7 @@ demo: $(READY)
 	$(BIN)/hilum demo -o runs/demo
 
 test: $(READY)
-	$(BIN)/python -m pytest -n auto --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
 check: $(READY)
 	$(BIN)/ruff check .

@@ -73,6 +73,6 @@ def test_a_broken_weights_file_is_refused(small_run: Path, tmp_path: Path) -> No
 def test_dicom_objects_that_are_no_chest_film_are_rows_with_their_reason(small_run: Path, shared: Path) -> None:
     table = hilum.load(small_run).predict([shared / "data" / "dicom"])
     errors = {Path(path).stem: error for path, error in zip(table["path"], table["error"], strict=True)}
-    refused = {name for name, error in errors.items() if not (error is None or error != error or str(error) == "<NA>")}
+    refused = {name for name, error in errors.items() if isinstance(error, str)}
     assert refused == {"cr-extremity-jpeg2000", "nih-tagged-ct", "nih-dx-tagged-ribcage", "nih-position-xx"}
     assert "RIBCAGE" in errors["nih-dx-tagged-ribcage"]

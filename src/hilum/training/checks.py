@@ -15,7 +15,7 @@ from hilum.recipe.schema import Audit, Explain, Recipe
 def check_network(recipe: Recipe) -> None:
     """Build the network once: its weights fit, it takes films of each side, and each stage finds its layers.
 
-    Refused with WeightsError or RequestError, before a film is read.
+    Refused with WeightsError or RequestError.
     """
     side = recipe.prepare.side_px
     classifier = classifiers.build(recipe.model, ("one", "other"), side_px=side, seed=0)

@@ -65,7 +65,7 @@ class StageJob:
             self.train.y, self.train.sources, self.classes, self.balance, self.stage.batch_size
         )
 
-    def generator(self, epoch: int, step: int = 0) -> torch.Generator:
+    def generator(self, epoch: int, step: int) -> torch.Generator:
         """Randomness that depends on nothing but where in the training we are."""
         words = np.random.SeedSequence([self.seed, self.number, epoch, step]).generate_state(2, np.uint32)
         return torch.Generator().manual_seed(int(words[0]) << 31 | int(words[1]) >> 1)
@@ -112,7 +112,7 @@ def _fit(module: _StageModule, job: StageJob, checkpoint: Path | None, progress:
         try:
             trainer.fit(
                 module,
-                DataLoader(_Batches(job.train), sampler=_EpochOrder(job), batch_size=None),
+                DataLoader(_Batches(job.train), sampler=_EpochOrder(job, len(module.history)), batch_size=None),
                 DataLoader(_Batches(job.validation), sampler=_InOrder(len(job.validation)), batch_size=None),
                 ckpt_path=checkpoint,
                 weights_only=True if checkpoint else None,
@@ -168,14 +168,15 @@ class _StageModule(L.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         self.classifier.train()  # Lightning leaves the mode as it finds it
-        torch.manual_seed(self.job.generator(self.current_epoch).initial_seed())  # dropout
         self._started = time.monotonic()
         self._losses = []
 
     def training_step(self, batch: tuple[Tensor, Tensor], step: int) -> Tensor:
         job, stage = self.job, self.job.stage
         films, y = batch
-        generator = job.generator(self.current_epoch, step + 1)
+        generator = job.generator(self.current_epoch, step)
+        # For dropout. In each step, because loaders draw from the same generator when they begin.
+        torch.manual_seed(generator.initial_seed())
         self._set_learning_rate(step)
         # Lightning computes this step in the precision of the network; places on a film need float32.
         with torch.autocast(films.device.type, enabled=False):
@@ -286,10 +287,10 @@ class _Batches(Dataset[tuple[Tensor, Tensor]]):
 
 
 class _EpochOrder(Sampler[NDArray[np.int64]]):
-    """The batches of each epoch; Lightning calls `set_epoch`."""
+    """The batches of each epoch; Lightning calls `set_epoch`, but when it resumes it fetches a batch before that."""
 
-    def __init__(self, job: StageJob) -> None:
-        self.job, self.epoch, self.length = job, 0, job.steps_per_epoch
+    def __init__(self, job: StageJob, epoch: int) -> None:
+        self.job, self.epoch, self.length = job, epoch, job.steps_per_epoch
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch

@@ -76,13 +76,13 @@ def _started(recipe: Recipe, out: Path, progress: Progress) -> RunFolder:
             else "Choose another folder with -o.",
         )
     kind = machine.accelerator(recipe.training.device)
-    check_network(recipe)
     collection = collect(recipe, progress=progress)
     for reason, count in collection.left_out.items():
         progress.say(f"left out {count}: {reason}")
     for note in collection.notes:
         progress.say(f"note: {note}")
     check_films(recipe, collection)
+    check_network(recipe)
     about = {
         **describe_environment(),
         "device": kind,

@@ -39,7 +39,7 @@ def main() -> None:
     lines = [
         "# hilum train on the real collections",
         "",
-        f"{rows[0]['machine']}. Made by `python benchmarks/accuracy.py {shlex.join(sys.argv[1:])}`.",
+        f"{rows[0]['machine']}. Made by `python benchmarks/accuracy.py`, collections {', '.join(map(_name, rows))}.",
         "Test part, opened once; 95 % intervals; wall time from films to report, with an empty cache.",
         "",
         "| collection | films (patients) tested | " + " | ".join(FIGURES) + " | seconds |",
@@ -52,6 +52,10 @@ def main() -> None:
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text("\n".join(lines), encoding="utf-8")
     print("\n".join(lines))
+
+
+def _name(row: dict[str, object]) -> str:
+    return str(row["name"])
 
 
 def _arguments() -> argparse.Namespace:
@@ -89,7 +93,7 @@ def _row(name: str, arguments: argparse.Namespace, folder: Path) -> dict[str, ob
     machine = (
         f"{about['processor']}, {about['cores']} cores, {about['memory_gib']} GiB; hilum {about['hilum']}, {packages}"
     )
-    return {"name": name, "lines": lines, "command": shlex.join(words), "machine": machine}
+    return {"name": name, "lines": lines, "command": shlex.join([*words[:-1], f"runs/{name}"]), "machine": machine}
 
 
 def _peer(name: str, run: Path, weights: Path) -> str:

@@ -50,7 +50,7 @@ def test_an_empty_folder(tmp_path: Path) -> None:
 
 def test_a_class_of_one_film(tmp_path: Path) -> None:
     error = refused(f"folder:{folder(tmp_path / 'films', ill=1, well=30)}", tmp_path / "run")
-    assert "'ill'" in str(error) and "1 film" in str(error)
+    assert "'ill'" in str(error) and "one film" in str(error)
 
 
 def test_one_class_only(tmp_path: Path) -> None:

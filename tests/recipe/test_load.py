@@ -76,7 +76,7 @@ def test_an_unknown_key_of_a_file_names_the_file(tmp_path: Path) -> None:
         ("prepare.side_px=big", "prepare.side_px"),
         ("prepare.side_px=1", "greater than or equal to 16"),
         ("stage.optimiser=lion", "'adamw'"),
-        ("split.fold=1", "split.folds and split.fold belong together"),
+        ("split.fold=1", "split.fold says which of split.folds is the test part"),
         ("prepare", "section.key=value"),
         ("stage.7.epochs=1", "there is no stage 7"),
         ("data.task=own", "needs [task.labels]"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -17,7 +17,7 @@ from hilum.data.where import where
 from hilum.errors import DataError, RequestError
 from hilum.image.scan import scan
 from hilum.progress import SILENT, Progress
-from hilum.recipe.schema import Data, Recipe, Task
+from hilum.recipe.schema import Data, Recipe, Split, Task
 
 FACTS = ("width", "height", "bits", "mode", "format", "sha256", "phash")
 
@@ -42,15 +42,26 @@ def collect(recipe: Recipe, *, progress: Progress = SILENT) -> Collection:
 
     Refused with RequestError or DataError, which name the thing: see `sources.read`, `apply_task` and `split`.
     """
+    return parted(drawn_films(recipe, progress=progress), recipe.split)
+
+
+def drawn_films(recipe: Recipe, *, progress: Progress = SILENT) -> Collection:
+    """The films that the recipe draws from its sources; not split yet."""
     films = films_of_task(recipe.data, recipe.task, workers=recipe.training.workers, progress=progress)
     drawn = _draw(films.manifest, recipe.data.per_class, recipe.split.seed)
     left = dict(films.left_out)
     if len(drawn) < len(films.manifest):
         left[f"not among the {recipe.data.per_class} drawn of each class"] = len(films.manifest) - len(drawn)
-    parted = split(drawn, recipe.split)
-    if len(parted.dropped):
-        left["in a part where it would leak (split.leaks = 'drop')"] = len(parted.dropped)
-    return Collection(parted.manifest, films.classes, left, [*films.notes, *parted.notes], parted.scheme)
+    return replace(films, manifest=drawn, left_out=left)
+
+
+def parted(films: Collection, how: Split) -> Collection:
+    """The same films in parts; those that would leak are left out and counted."""
+    found = split(films.manifest, how)
+    left = dict(films.left_out)
+    if len(found.dropped):
+        left["in a part where it would leak (split.leaks = 'drop')"] = len(found.dropped)
+    return Collection(found.manifest, films.classes, left, [*films.notes, *found.notes], found.scheme)
 
 
 def films_of_task(

@@ -190,6 +190,12 @@ def _handle(
 
 
 def _check_request(manifest: pd.DataFrame, how: Split) -> None:
+    if how.folds is not None and how.fold is None:
+        raise RequestError(
+            f"none of the {how.folds} folds is named as the test part",
+            where="split.fold",
+            next_step="Name one, as split.fold=0, or run them all with: hilum crossval",
+        )
     if how.folds is None and how.test + how.validation >= 1:
         raise RequestError(
             f"split.test {how.test} and split.validation {how.validation} leave nothing to train on",

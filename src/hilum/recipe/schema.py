@@ -53,7 +53,7 @@ class Split(Section):
     )
     test: Share = Field(0.2, description="share of the patients; unused where the test part is published")
     folds: int | None = Field(None, ge=2, description="number of folds; the test part is then one of them")
-    fold: int | None = Field(None, ge=0, description="which fold is the test part")
+    fold: int | None = Field(None, ge=0, description="which fold is the test part; empty: each in turn (crossval)")
     leaks: Literal["refuse", "drop", "allow"] = Field(
         "refuse",
         description="a patient or duplicate in two parts: refuse; drop it from train and validation; "
@@ -209,8 +209,8 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _sections_agree(self) -> Recipe:
-        if (self.split.fold is None) != (self.split.folds is None):
-            raise ValueError("split.folds and split.fold belong together: give both, or neither")
+        if self.split.fold is not None and self.split.folds is None:
+            raise ValueError("split.fold says which of split.folds is the test part: give both, or neither")
         if self.split.folds is not None and self.split.fold is not None and self.split.fold >= self.split.folds:
             raise ValueError(f"split.fold {self.split.fold} is not below split.folds {self.split.folds}")
         if self.balance.how == "share" and not self.balance.share:

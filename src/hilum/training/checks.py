@@ -6,6 +6,7 @@ import torch
 
 from hilum.data.collect import Collection
 from hilum.errors import DataError, RequestError
+from hilum.evaluation.run_folder import RunFolder
 from hilum.model import classifier as classifiers
 from hilum.model.classifier import Classifier
 from hilum.recipe.load import nearest
@@ -62,6 +63,21 @@ def check_films(recipe: Recipe, collection: Collection) -> None:
                     if part == "validation"
                     else "Leave the class out, or choose another split.",
                 )
+
+
+def check_same(recipe: Recipe, run: RunFolder) -> None:
+    """A run that goes on was asked for as it is now; a section left at its defaults asks for nothing.
+
+    Refused with RequestError.
+    """
+    before, default = run.recipe().model_dump(), Recipe().model_dump()
+    for section, value in recipe.model_dump().items():
+        if value not in (before[section], default[section]):
+            raise RequestError(
+                f"the run was started with another [{section}] than is asked for now",
+                where=str(run.path),
+                next_step="Resume with --resume and -o alone, or start a new run in another folder.",
+            )
 
 
 def _takes(classifier: Classifier, side_px: int) -> bool:

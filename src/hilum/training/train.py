@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from hilum.data.collect import collect
+from hilum.data.collect import Collection, collect
 from hilum.data.manifest import write_manifest
 from hilum.errors import RequestError
 from hilum.evaluation.calibration import fit_temperature
@@ -27,7 +27,7 @@ from hilum.progress import SILENT, Progress
 from hilum.recipe.load import to_toml
 from hilum.recipe.schema import Recipe
 from hilum.report.page import write_report
-from hilum.training.checks import check_films, check_network
+from hilum.training.checks import check_films, check_network, check_same
 from hilum.training.environment import describe_environment, now, sha256_of
 from hilum.training.prepared import Films, prepare_films
 from hilum.training.schedule import best_epoch, higher_is_better
@@ -83,10 +83,15 @@ def _started(recipe: Recipe, out: Path, progress: Progress) -> RunFolder:
         progress.say(f"note: {note}")
     check_films(recipe, collection)
     check_network(recipe)
+    return begin(recipe, out, collection, device=kind)
+
+
+def begin(recipe: Recipe, out: Path, collection: Collection, *, device: str) -> RunFolder:
+    """A run folder that `train` goes on with when it is asked to resume: these films, nothing trained yet."""
     about = {
         **describe_environment(),
-        "device": kind,
-        "precision": machine.precision(recipe.training.precision, kind),
+        "device": device,
+        "precision": machine.precision(recipe.training.precision, device),
         "seed": recipe.training.seed,
         "classes": collection.classes,
         "scheme": collection.scheme,
@@ -106,15 +111,7 @@ def _started(recipe: Recipe, out: Path, progress: Progress) -> RunFolder:
 
 def _resumed(recipe: Recipe, out: Path) -> RunFolder:
     run = RunFolder(out)
-    asked, before = recipe.model_dump(), run.recipe().model_dump()
-    default = Recipe().model_dump()
-    for section, value in asked.items():
-        if value not in (before[section], default[section]):
-            raise RequestError(
-                f"the run was started with another [{section}] than is asked for now",
-                where=str(out),
-                next_step="Resume with --resume and -o alone, or start a new run in another folder.",
-            )
+    check_same(recipe, run)
     if run.environment()["device"] != "cpu":
         machine.accelerator("gpu")
     return run

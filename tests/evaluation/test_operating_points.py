@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from sklearn.metrics import confusion_matrix
 
-from hilum.evaluation.operating_points import at_thresholds, choose_threshold, choose_thresholds, thresholds_of
+from hilum.evaluation.operating_points import (
+    at_thresholds,
+    choose_threshold,
+    choose_thresholds,
+    of_folds,
+    thresholds_of,
+)
 
 
 @given(
@@ -50,4 +57,19 @@ def test_a_class_that_validation_does_not_have_gets_no_threshold_and_a_reason() 
     assert points["a"] == {"threshold": 0.9, "wished_sensitivity": 0.5, "reason": None}
     assert points["b"]["threshold"] is None
     assert "validation has no film of b" in points["b"]["reason"]
-    assert thresholds_of(points, ["a", "b", "c"]) == pytest.approx([0.9, np.nan, np.nan], nan_ok=True)
+    assert thresholds_of(points, ["a", "b", "c"], pd.Series([0])) == pytest.approx([0.9, np.nan, np.nan], nan_ok=True)
+
+
+def test_each_film_of_a_cross_validation_meets_the_threshold_of_its_own_fold() -> None:
+    first = {"a": {"threshold": 0.5}, "b": {"threshold": 0.9}}
+    second = {"a": {"threshold": 0.2}, "b": {"threshold": None, "reason": "validation has no film of b"}}
+    points = of_folds([first, second])
+    assert points["b"]["reason"] == "fold 1: validation has no film of b"
+    thresholds = thresholds_of(points, ["a", "b"], pd.Series([0, 1, 1, pd.NA], dtype="Int64"))
+    assert thresholds == pytest.approx(
+        np.array([[0.5, 0.9], [0.2, np.nan], [0.2, np.nan], [np.nan, np.nan]]), nan_ok=True
+    )
+    p = np.array([[0.4, 0.6], [0.4, 0.6], [0.3, 0.7]])
+    sensitivity, specificity = at_thresholds(np.array([0, 0, 1]), p, thresholds[:3])
+    assert sensitivity == pytest.approx([0.5, np.nan], nan_ok=True)  # 0.4 is called in fold 1, not in fold 0
+    assert specificity == pytest.approx([0.0, np.nan], nan_ok=True)

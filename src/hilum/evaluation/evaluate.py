@@ -17,7 +17,6 @@ import pandas as pd
 from hilum.data.manifest import PARTS
 from hilum.errors import DataError, RequestError
 from hilum.evaluation.intervals import patient_numbers
-from hilum.evaluation.metrics import Floats
 from hilum.evaluation.operating_points import choose_thresholds, thresholds_of
 from hilum.evaluation.part import OF_A_CLASS, OVERALL, Figure, Part, figures_of
 from hilum.evaluation.predictions import check, class_numbers, classes_of, probabilities_of
@@ -60,7 +59,7 @@ def evaluate(
         )
     points = operating_points if operating_points is not None else _choose(labelled, classes, how)
     parts = {
-        name: _part(labelled[labelled["part"] == name], classes, how, temperature, thresholds_of(points, classes))
+        name: _part(labelled[labelled["part"] == name], classes, how, temperature, points)
         for name in PARTS
         if (labelled["part"] == name).any()
     }
@@ -183,7 +182,11 @@ def _with_figures(points: Mapping[str, Mapping[str, Any]], validation: Mapping[s
 
 
 def _part(
-    films: pd.DataFrame, classes: list[str], how: Evaluate, temperature: float | None, thresholds: Floats
+    films: pd.DataFrame,
+    classes: list[str],
+    how: Evaluate,
+    temperature: float | None,
+    points: Mapping[str, Mapping[str, Any]],
 ) -> Part:
     y = class_numbers(films["label"], classes)
     own = np.bincount(y, minlength=len(classes)) / len(y)
@@ -194,7 +197,7 @@ def _part(
         p=probabilities_of(films),
         patients=patient_numbers(films["patient_id"], films["image_id"]),
         patients_known=bool(films["patient_id"].notna().any()),
-        thresholds=thresholds,
+        thresholds=thresholds_of(points, classes, films["fold"]),
         temperature=temperature,
         prevalence=np.array([how.prevalence.get(name, own[number]) for number, name in enumerate(classes)]),
         how=how,

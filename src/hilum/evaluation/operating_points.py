@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from hilum.evaluation.metrics import Bools, Floats, ratio
 
@@ -46,14 +47,46 @@ def choose_thresholds(y: Any, p: Floats, classes: list[str], wished_sensitivity:
     return points
 
 
-def thresholds_of(points: Mapping[str, Mapping[str, Any]], classes: list[str]) -> Floats:
-    """The thresholds (K,), NaN where a class has none."""
-    found = [points.get(name, {}).get("threshold") for name in classes]
-    return np.array([math.nan if threshold is None else threshold for threshold in found], float)
+def of_folds(points: Sequence[Mapping[str, Mapping[str, Any]]]) -> dict[str, dict[str, Any]]:
+    """The operating points of a cross-validation: each fold's own, chosen on its own validation part.
+
+    Each is {threshold: None, by_fold: thresholds by the fold's number, wished_sensitivity, reason}; the reason tells
+    which fold has none.
+
+    >>> first, second = {"ill": {"threshold": 0.6, "wished_sensitivity": 0.9}}, {"ill": {"threshold": 0.4}}
+    >>> of_folds([first, second])["ill"]["by_fold"]
+    [0.6, 0.4]
+    """
+    found = {}
+    for name, point in points[0].items():
+        each = [of_fold.get(name, {}) for of_fold in points]
+        without = [(fold, of_fold) for fold, of_fold in enumerate(each) if of_fold.get("threshold") is None]
+        found[name] = {
+            "threshold": None,
+            "by_fold": [of_fold.get("threshold") for of_fold in each],
+            "wished_sensitivity": point.get("wished_sensitivity"),
+            "reason": f"fold {without[0][0]}: {without[0][1].get('reason')}" if without else None,
+        }
+    return found
+
+
+def thresholds_of(points: Mapping[str, Mapping[str, Any]], classes: list[str], folds: pd.Series) -> Floats:
+    """The thresholds (K,), or (N, K) where each fold has its own; NaN where a class has none.
+
+    folds: (N,) the fold of each film, read only where the points are `of_folds`; a film of no fold has no threshold.
+    """
+    found = [points.get(name, {}) for name in classes]
+    if not any("by_fold" in point for point in found):
+        return np.array([point.get("threshold") for point in found], float)  # None becomes NaN
+    number = folds.fillna(-1).to_numpy(int)
+    by_fold = np.array([point["by_fold"] for point in found], float).T
+    return np.where(number[:, None] < 0, math.nan, by_fold[number])
 
 
 def at_thresholds(y: Any, p: Floats, thresholds: Floats, weights: Floats | None = None) -> tuple[Floats, Floats]:
     """Sensitivity and specificity of p[:, k] >= thresholds[k] for each class, (..., K) each; NaN where undefined.
+
+    thresholds: (K,), or (N, K) where each film has its own; a class is undefined where one is NaN.
 
     >>> p = np.array([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8]])
     >>> at_thresholds(np.array([0, 0, 1]), p, np.array([0.5, 0.7]))
@@ -63,7 +96,7 @@ def at_thresholds(y: Any, p: Floats, thresholds: Floats, weights: Floats | None 
     positive = np.asarray(y)[:, None] == np.arange(p.shape[1])
     called = p >= thresholds
     found, rejected = positive & called, ~positive & ~called
-    defined = ~np.isnan(thresholds)
+    defined = ~np.isnan(np.atleast_2d(thresholds)).any(0)
     return (
         np.where(defined, ratio(weights @ found, weights @ positive), np.nan),
         np.where(defined, ratio(weights @ rejected, weights @ ~positive), np.nan),

@@ -75,8 +75,8 @@ _SHARES = ("recall", "specificity", "precision", "op_sensitivity", "op_specifici
 class Part:
     """The labelled films of one part, and what their figures need to know.
 
-    `y`, `predicted`, `patients` (N,) numbers, `p` (N, K); `thresholds` (K,), NaN where there is none; `temperature`
-    the one that p carries, or None; `prevalence` (K,).
+    `y`, `predicted`, `patients` (N,) numbers, `p` (N, K); `thresholds` (K,) or (N, K), NaN where there is none;
+    `temperature` the one that p carries, or None; `prevalence` (K,).
     """
 
     classes: list[str]

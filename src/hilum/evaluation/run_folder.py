@@ -31,9 +31,13 @@ HISTORY_COLUMNS = (
 )
 
 
+# What each fold of a cross-validation has, and the whole has not.
+OF_A_FOLD = ("weights.safetensors", "history.csv")
+
+
 @dataclass(frozen=True)
 class RunFolder:
-    """The files of one run, each read when asked for.
+    """The files of one run, or of a cross-validation with its runs inside, each read when asked for.
 
     Refused with RequestError: a folder that is no run. Refused with DataError: a file of it that is broken.
     """
@@ -55,6 +59,14 @@ class RunFolder:
     @property
     def report_path(self) -> Path:
         return self.path / "report.html"
+
+    @property
+    def folds(self) -> list[RunFolder]:
+        """The runs of a cross-validation, fold 0 first; empty for a single run."""
+        runs: list[RunFolder] = []
+        while (self.path / f"fold-{len(runs)}" / "recipe.toml").is_file():
+            runs.append(RunFolder(self.path / f"fold-{len(runs)}"))
+        return runs
 
     def recipe(self) -> Recipe:
         """What was asked for, defaults included."""
@@ -94,14 +106,21 @@ class RunFolder:
 
     def _file(self, name: str) -> Path:
         path = self.path / name
-        if not path.is_file():
-            raise DataError(
-                f"the run has no {name}",
+        if path.is_file():
+            return path
+        folds = self.folds
+        if folds and name in OF_A_FOLD:
+            raise RequestError(
+                f"a cross-validation has no {name} of its own",
                 where=str(self.path),
-                next_step="The run was stopped before it was made; go on with: hilum train --resume -o "
-                + str(self.path),
+                next_step=f"Name one of its runs, as {folds[0].path}",
             )
-        return path
+        raise DataError(
+            f"the run has no {name}",
+            where=str(self.path),
+            next_step="The run was stopped before it was made; go on with: "
+            f"hilum {'crossval' if folds else 'train'} --resume -o {self.path}",
+        )
 
     def _json(self, name: str) -> Any:
         path = self._file(name)

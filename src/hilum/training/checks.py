@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 
 from hilum.data.collect import Collection
@@ -63,6 +65,19 @@ def check_films(recipe: Recipe, collection: Collection) -> None:
                     if part == "validation"
                     else "Leave the class out, or choose another split.",
                 )
+
+
+def check_vacant(out: Path) -> None:
+    """A new run needs a folder that is empty, or not there yet. Refused with RequestError."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        holds_run = (out / "recipe.toml").is_file()
+        raise RequestError(
+            "this folder holds a run" if holds_run else "this is a file, or a folder that is not empty",
+            where=str(out),
+            next_step="Go on with it by adding --resume, or choose another folder with -o."
+            if holds_run
+            else "Choose another folder with -o.",
+        )
 
 
 def check_same(recipe: Recipe, run: RunFolder) -> None:

@@ -27,7 +27,7 @@ from hilum.progress import SILENT, Progress
 from hilum.recipe.load import to_toml
 from hilum.recipe.schema import Recipe
 from hilum.report.page import write_report
-from hilum.training.checks import check_films, check_network, check_same
+from hilum.training.checks import check_films, check_network, check_same, check_vacant
 from hilum.training.environment import describe_environment, now, sha256_of
 from hilum.training.prepared import Films, prepare_films
 from hilum.training.schedule import best_epoch, higher_is_better
@@ -66,15 +66,7 @@ def train(recipe: Recipe, out: Path | str, *, resume: bool = False, progress: Pr
 
 
 def _started(recipe: Recipe, out: Path, progress: Progress) -> RunFolder:
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        holds_run = (out / "recipe.toml").is_file()
-        raise RequestError(
-            "this folder holds a run" if holds_run else "this is a file, or a folder that is not empty",
-            where=str(out),
-            next_step="Go on with it by adding --resume, or choose another folder with -o."
-            if holds_run
-            else "Choose another folder with -o.",
-        )
+    check_vacant(out)
     kind = machine.accelerator(recipe.training.device)
     collection = collect(recipe, progress=progress)
     for reason, count in collection.left_out.items():
@@ -111,6 +103,12 @@ def begin(recipe: Recipe, out: Path, collection: Collection, *, device: str) -> 
 
 def _resumed(recipe: Recipe, out: Path) -> RunFolder:
     run = RunFolder(out)
+    if run.folds:
+        raise RequestError(
+            "this is a cross-validation, not a single run",
+            where=str(out),
+            next_step=f"Go on with: hilum crossval --resume -o {out}",
+        )
     check_same(recipe, run)
     if run.environment()["device"] != "cpu":
         machine.accelerator("gpu")

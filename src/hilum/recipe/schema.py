@@ -168,6 +168,18 @@ class Evaluate(Section):
     calibrate: bool = Field(True, description="fit one temperature on validation")
 
 
+class Predict(Section):
+    """How a trained network is asked, by the run itself and by all who predict with it."""
+
+    engine: Literal["auto", "torch", "openvino"] = Field(
+        "auto",
+        description="of the run's own predictions: auto is OpenVINO on a processor, where it is installed, else torch",
+    )
+    flip: bool = Field(
+        False, description="average the logits of each film and of its mirror image; stored with the weights"
+    )
+
+
 class Explain(Section):
     """Which maps the report shows; nothing reads this section yet."""
 
@@ -204,6 +216,7 @@ class Recipe(Section):
     stage: list[Stage] = Field(default_factory=lambda: [Stage()], min_length=1)
     training: Training = Training()
     evaluate: Evaluate = Evaluate()
+    predict: Predict = Predict()
     explain: Explain = Explain()
     audit: Audit = Audit()
 

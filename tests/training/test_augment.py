@@ -110,7 +110,7 @@ def test_a_resized_crop_shows_at_least_the_asked_area() -> None:
 
 
 def test_the_same_generator_gives_the_same_films() -> None:
-    how = Augment(rotation_deg=10, shift=0.1, zoom=0.1, shear=0.2, contrast=0.2, blur=0.5, erase=0.5)
+    how = Augment(rotation_deg=10, shift=0.1, zoom=0.1, shear=10, contrast=0.2, blur=0.5, erase=0.5)
     films = torch.rand(4, 1, 32, 32)
     assert torch.equal(augment(films, how, generator(7)), augment(films, how, generator(7)))
     assert not torch.equal(augment(films, how, generator(7)), augment(films, how, generator(8)))

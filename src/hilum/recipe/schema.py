@@ -28,7 +28,12 @@ class Data(Section):
         description="covid-3, covid-4, covid-binary, covid-vs-normal, pneumonia-3, labels, or 'own' with [task]",
     )
     where: str = Field("", description='filter over the manifest\'s columns, as in: view == "PA"')
-    per_class: int | None = Field(None, ge=2, description="draw at most this many films of each class")
+    per_class: int | None = Field(
+        None, ge=2, description="draw at most this many films of each class; a published test part stays whole"
+    )
+    draw: dict[str, Annotated[int, Field(ge=2)]] = Field(
+        {}, description="class -> films drawn, exactly; classes not named stay whole, and so does a published test part"
+    )
     drop: list[str] = Field([], description="labels to leave out, as 'todo'")
 
 
@@ -44,14 +49,18 @@ class Task(Section):
 class Split(Section):
     """Which films are for training, validation and test."""
 
-    scheme: Literal["auto", "published", "patient", "random"] = Field(
+    scheme: Literal["auto", "published", "patient", "random", "source"] = Field(
         "auto",
-        description="auto: published where there is one, else patient; random: by film, as some papers did (leaks)",
+        description="auto: published where there is one, else patient; random: by film, as some papers did (leaks); "
+        "source: one source is the test part, split.fold counts them in alphabetical order from 0",
     )
     validation: Share = Field(
         0.1, description="share of the patients; of the train part where the test part is published"
     )
     test: Share = Field(0.2, description="share of the patients; unused where the test part is published")
+    test_per_class: int | None = Field(
+        None, ge=1, description="films of each class in the test part, in place of split.test; drawn, not published"
+    )
     folds: int | None = Field(None, ge=2, description="number of folds; the test part is then one of them")
     fold: int | None = Field(None, ge=0, description="which fold is the test part; empty: each in turn (crossval)")
     leaks: Literal["refuse", "drop", "allow"] = Field(
@@ -79,7 +88,7 @@ class Augment(Section):
     rotation_deg: float = Field(0.0, ge=0.0, le=180.0)
     shift: Share = Field(0.0, description="share of the side, both ways")
     zoom: float = Field(0.0, ge=0.0, lt=1.0, description="0.15 draws from 85 to 115 %")
-    shear: float = Field(0.0, ge=0.0, le=1.0, description="tangent of the shear angle")
+    shear: float = Field(0.0, ge=0.0, lt=90.0, description="degrees, as Keras' shear_range")
     flip_horizontal: bool = False
     flip_vertical: bool = False
     blur: Share = Field(0.0, description="probability of a 3 x 3 Gaussian blur")
@@ -92,24 +101,83 @@ class Augment(Section):
     fill: Literal["constant", "nearest", "reflect"] = Field("constant", description="what stands outside the film")
 
 
+Activation = Literal["relu", "elu", "selu", "tanh", "sigmoid", "gelu", "silu", "leaky_relu", "linear"]
+
+
 class Head(Section):
     """The dense layers on top of the backbone's pooled features."""
 
     layers: int = Field(0, ge=0, le=4)
     units: int = Field(128, ge=1, le=8192)
-    activation: Literal["relu", "elu", "selu", "tanh", "sigmoid", "gelu", "silu", "leaky_relu", "linear"] = "relu"
+    activation: Activation = "relu"
     batch_norm: bool = False
     dropout: float = Field(0.0, ge=0.0, lt=1.0)
+
+
+class CNN(Section):
+    """A plain convolutional network of hilum's own, for model.backbone = "cnn".
+
+    Each block is convolutions with their normalisation and activation, then a pool.
+    """
+
+    channels: list[Annotated[int, Field(ge=1, le=4096)]] = Field(
+        [128, 128, 256], min_length=1, max_length=8, description="of the blocks, first to last"
+    )
+    pools: list[Annotated[int, Field(ge=1, le=8)]] = Field(
+        [4, 2, 2],
+        min_length=1,
+        description="side and stride of the pool after each block, 1: none; the last one holds for all further blocks",
+    )
+    convolutions: int = Field(1, ge=1, le=4, description="in each block")
+    kernel: Literal[1, 3, 5, 7] = Field(
+        3, description="side of the convolutions, padded so that the map keeps its side"
+    )
+    normalisation: Literal["none", "batch", "group"] = Field("batch", description="between convolution and activation")
+    pooling: Literal["max", "avg"] = Field("max", description="kind of the pools after the blocks")
+    activation: Activation = "relu"
+
+
+class Block(Section):
+    """Convolutions stacked on the backbone's last feature map, which always learn, as kth-snn-2020 has on VGG16."""
+
+    layers: int = Field(0, ge=0, le=4, description="number of convolutions; 0: no block")
+    channels: int = Field(512, ge=1, le=4096)
+    kernel: Literal[1, 3, 5, 7] = Field(
+        3, description="side of the convolutions, padded so that the map keeps its side"
+    )
+    normalisation: Literal["none", "batch", "group"] = Field("none", description="between convolution and activation")
+    activation: Activation = "relu"
+    pool: int = Field(1, ge=1, le=8, description="side and stride of the max pool after the last convolution; 1: none")
 
 
 class Model(Section):
     """The network."""
 
-    backbone: str = Field("mobilenetv2_100", description="a name of `hilum weights list`, or any timm name")
-    weights: str = Field("pretrained", description="pretrained, none, or a safetensors FILE")
-    pooling: Literal["avg", "max", "avgmax", "flatten"] = "avg"
+    backbone: str = Field(
+        "mobilenetv2_100",
+        description="a name of `hilum weights list`, any timm name, cnn, covientist-cnn, darkcovidnet",
+    )
+    weights: str = Field(
+        "pretrained", description="pretrained, none, or a safetensors FILE; none for cnn, covientist-cnn, darkcovidnet"
+    )
+    normalise: Literal["pretrained", "featurewise", "zca"] = Field(
+        "pretrained",
+        description="pretrained: as the weights were; featurewise: mean 0 and spread 1 over the train part's pixels; "
+        "zca: that, then whitened as Keras does; both are fitted on the train part and kept in the weights",
+    )
+    pooling: Literal["avg", "max", "avgmax", "flatten"] = Field("avg", description="of the last feature map")
     dropout: float = Field(0.0, ge=0.0, lt=1.0, description="before the last layer")
+    cnn: CNN = CNN()
+    block: Block = Block()
     head: Head = Head()
+
+    @model_validator(mode="after")
+    def _network_agrees(self) -> Model:
+        if self.cnn != CNN() and self.backbone.lower() != "cnn":
+            raise ValueError(f"[model.cnn] describes model.backbone = 'cnn', and the backbone is {self.backbone!r}")
+        if len(self.cnn.pools) > len(self.cnn.channels):
+            raise ValueError("model.cnn.pools has more pools than model.cnn.channels has blocks")
+        return self
 
 
 class Balance(Section):
@@ -126,7 +194,7 @@ class Stage(Section):
     unfreeze: Literal["none", "all"] | int = Field(
         "all", description="of the backbone: none, all, or its last N layers"
     )
-    epochs: int = Field(5, ge=1)
+    epochs: int = Field(5, ge=0, description="0: nothing is trained; the untrained head is evaluated, and that is said")
     optimiser: Literal["sgd", "rmsprop", "adagrad", "adadelta", "adam", "amsgrad", "adamax", "nadam", "adamw"] = "adamw"
     learning_rate: float = Field(1e-3, gt=0.0)
     momentum: float = Field(0.9, ge=0.0, lt=1.0, description="sgd and rmsprop only")
@@ -199,7 +267,13 @@ class About(Section):
     title: str = ""
     summary: str = ""
     citation: str = ""
-    published: dict[str, float] = Field({}, description="figures that the authors report")
+    needs: dict[str, str] = Field({}, description="reader -> where its collection is to be had, for each one needed")
+    published: dict[str, float] = Field(
+        {}, description="figures that the authors report, by the names that metrics.json has, of the test part"
+    )
+    others: dict[str, dict[str, float]] = Field(
+        {}, description="figures that they report of other networks: value of model.backbone -> figures"
+    )
 
 
 class Recipe(Section):
@@ -222,7 +296,15 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _sections_agree(self) -> Recipe:
-        if self.split.fold is not None and self.split.folds is None:
+        if self.data.per_class is not None and self.data.draw:
+            raise ValueError("data.per_class and data.draw both say how many films are drawn: leave out one")
+        if self.split.scheme == "source" and self.split.folds is not None:
+            raise ValueError("with split.scheme = 'source' each source is a fold: leave out split.folds")
+        if self.split.test_per_class is not None and (self.split.folds is not None or self.split.scheme == "source"):
+            raise ValueError("split.test_per_class draws a test part, and a fold is one: leave out one of the two")
+        if self.split.test_per_class is not None and self.split.scheme == "published":
+            raise ValueError("split.test_per_class draws a test part, and split.scheme = 'published' keeps one")
+        if self.split.fold is not None and self.split.folds is None and self.split.scheme != "source":
             raise ValueError("split.fold says which of split.folds is the test part: give both, or neither")
         if self.split.folds is not None and self.split.fold is not None and self.split.fold >= self.split.folds:
             raise ValueError(f"split.fold {self.split.fold} is not below split.folds {self.split.folds}")

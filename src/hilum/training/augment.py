@@ -52,7 +52,8 @@ def affine(how: Augment, count: int, generator: torch.Generator) -> Tensor:
         return (torch.rand(count, generator=generator) * 2 - 1) * amount
 
     angle = symmetric(math.radians(how.rotation_deg))
-    shear, zoom_x, zoom_y = symmetric(how.shear), 1 + symmetric(how.zoom), 1 + symmetric(how.zoom)
+    shear = torch.tan(symmetric(math.radians(how.shear)))
+    zoom_x, zoom_y = 1 + symmetric(how.zoom), 1 + symmetric(how.zoom)
     shift_x, shift_y = symmetric(2 * how.shift), symmetric(2 * how.shift)
     if how.resized_crop:
         area = 1 - torch.rand(count, generator=generator) * how.resized_crop

@@ -129,24 +129,20 @@ class CNN(Section):
         description="side and stride of the pool after each block, 1: none; the last one holds for all further blocks",
     )
     convolutions: int = Field(1, ge=1, le=4, description="in each block")
-    kernel: Literal[1, 3, 5, 7] = Field(
-        3, description="side of the convolutions, padded so that the map keeps its side"
-    )
+    kernel: Literal[1, 3, 5, 7] = Field(3, description="side of the convolutions, which keep the map's side")
     normalisation: Literal["none", "batch", "group"] = Field("batch", description="between convolution and activation")
     pooling: Literal["max", "avg"] = Field("max", description="kind of the pools after the blocks")
-    activation: Activation = "relu"
+    activation: Activation = Field("relu", description="after each convolution")
 
 
 class Block(Section):
     """Convolutions stacked on the backbone's last feature map, which always learn, as kth-snn-2020 has on VGG16."""
 
     layers: int = Field(0, ge=0, le=4, description="number of convolutions; 0: no block")
-    channels: int = Field(512, ge=1, le=4096)
-    kernel: Literal[1, 3, 5, 7] = Field(
-        3, description="side of the convolutions, padded so that the map keeps its side"
-    )
+    channels: int = Field(512, ge=1, le=4096, description="of each convolution")
+    kernel: Literal[1, 3, 5, 7] = Field(3, description="side of the convolutions, which keep the map's side")
     normalisation: Literal["none", "batch", "group"] = Field("none", description="between convolution and activation")
-    activation: Activation = "relu"
+    activation: Activation = Field("relu", description="after each convolution")
     pool: int = Field(1, ge=1, le=8, description="side and stride of the max pool after the last convolution; 1: none")
 
 
@@ -155,7 +151,7 @@ class Model(Section):
 
     backbone: str = Field(
         "mobilenetv2_100",
-        description="a name of `hilum weights list`, any timm name, cnn, covientist-cnn, darkcovidnet",
+        description="a name of `hilum weights list`, any timm name, or cnn, covientist-cnn, darkcovidnet",
     )
     weights: str = Field(
         "pretrained", description="pretrained, none, or a safetensors FILE; none for cnn, covientist-cnn, darkcovidnet"

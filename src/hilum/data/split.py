@@ -87,6 +87,15 @@ def split(manifest: pd.DataFrame, how: Split) -> Splitted:
     return Splitted(used.reset_index(drop=True), scheme, leaks, dropped, leaky, tuple(notes))
 
 
+def fold_count(manifest: pd.DataFrame, how: Split) -> int:
+    """How many folds a cross-validation has.
+
+    >>> fold_count(pd.DataFrame({"source": ["a", "b", "a"]}), Split(folds=5))
+    5
+    """
+    return how.folds or 0
+
+
 def _drawn(manifest: pd.DataFrame, how: Split, links: np.ndarray, notes: list[str]) -> tuple[str, pd.DataFrame]:
     """The scheme that was used, and the manifest with `part` (and `fold`)."""
     published = _published(manifest, how, notes)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
@@ -18,16 +17,8 @@ from hilum.evaluation.run_folder import RunFolder
 from hilum.files import write_text
 from hilum.report import gallery, judging, making
 from hilum.report.facts import Facts
+from hilum.report.html import Picture, templates
 from hilum.report.palette import inline_svg, save
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A figure inside the page."""
-
-    svg: Markup
-    caption: str
-    file: str
 
 
 @dataclass(frozen=True)
@@ -71,14 +62,7 @@ def write_report(run: Path) -> Path:
 
 def render(facts: Facts) -> str:
     """The page's HTML. Figures are written into the run's figures/ on the way."""
-    jinja = Environment(
-        loader=PackageLoader("hilum.report"),
-        autoescape=True,  # class names, paths and labels are strangers' words
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    jinja.filters["share"] = lambda share: f"{100 * share:.0f} %"
+    jinja = templates()
     audited = (facts.run.path / "audit.json").is_file()  # without one, the notes say so and there is no section
     made = [(section, _html(jinja, section, facts)) for section in SECTIONS if audited or section.name != "audit"]
     notes, about = _notes(facts), _about(facts)
@@ -87,7 +71,6 @@ def render(facts: Facts) -> str:
         notes=notes,
         audited=audited,
         elsewhere=f"hilum evaluate {shlex.quote(str(facts.run.path))} --data SOURCE",
-        version=importlib.metadata.version("hilum"),
         run=facts.run.path.resolve().name,
         colours=_colours(facts),
         **about,

@@ -32,18 +32,18 @@ def demo(
 
     A demo that was stopped goes on; a finished one is shown again.
     """
-    _need_torch()
+    need_torch()
     from hilum.data.phantom import demo_collection
     from hilum.recipe.load import load_recipe
     from hilum.training.train import train as train_run
 
     films = out.with_name(out.name + "-films")
-    with _stoppable(out, f"hilum demo -o {out}"):
+    with stoppable(out, f"hilum demo -o {out}"):
         demo_collection(films, progress=terminal.progress())
-        asked = load_recipe(["demo"], [f"data.source={_toml([str(films / 'manifest.csv')])}"])
+        asked = load_recipe(["demo"], [f"data.source={toml([str(films / 'manifest.csv')])}"])
         run = train_run(asked, out, resume=(out / "recipe.toml").is_file(), progress=terminal.progress())
     terminal.say("The films are synthetic: the figures show how hilum works and say nothing about patients.")
-    _tell(run.metrics(), run.path, run.environment().get("notes", []))
+    tell(run.metrics(), run.path, run.environment().get("notes", []))
 
 
 def train(
@@ -62,16 +62,16 @@ def train(
     from hilum.recipe.load import load_recipe
 
     given = [("data.source", data), ("data.where", where)]
-    asked = load_recipe(recipe, [*setting, *(f"{key}={_toml(value)}" for key, value in given if value)])
+    asked = load_recipe(recipe, [*setting, *(f"{key}={toml(value)}" for key, value in given if value)])
     if resume and out is None:
         raise RequestError("--resume needs the run's folder", next_step="Name it with -o.")
     out = out or _new_folder()
-    _need_torch()
+    need_torch()
     from hilum.training.train import train as train_run
 
-    with _stoppable(out, f"hilum train --resume -o {out}"):
+    with stoppable(out, f"hilum train --resume -o {out}"):
         run = train_run(asked, out, resume=resume, progress=terminal.progress())
-    _tell(run.metrics(), run.path, run.environment().get("notes", []))
+    tell(run.metrics(), run.path, run.environment().get("notes", []))
 
 
 def evaluate(
@@ -87,13 +87,13 @@ def evaluate(
 
     For example: hilum evaluate runs/first --data cohen:cohen
     """
-    _need_torch()
+    need_torch()
     from hilum.predict.external import evaluate as evaluate_run
 
-    settings = [*setting, *([f"data.where={_toml(where)}"] if where else [])]
-    with _stoppable(None, ""):
+    settings = [*setting, *([f"data.where={toml(where)}"] if where else [])]
+    with stoppable(None, ""):
         result = evaluate_run(run, data, settings, out=out, progress=terminal.progress())
-    _tell(result.metrics, result.path, result.notes)
+    tell(result.metrics, result.path, result.notes)
 
 
 def predict(
@@ -105,7 +105,7 @@ def predict(
 
     For example: hilum predict runs/first films/ -o predictions.csv
     """
-    _need_torch()
+    need_torch()
     from hilum.predict.predictor import load
 
     if out is not None:
@@ -113,7 +113,7 @@ def predict(
     predictor = load(run)
     for note in predictor.notes:
         terminal.say(f"note: {note}")
-    with _stoppable(None, ""):
+    with stoppable(None, ""):
         table = predictor.predict(paths, progress=terminal.progress())
     if out is not None:
         from hilum.files import whole_file
@@ -158,7 +158,7 @@ def doctor() -> None:
 
 
 @contextmanager
-def _stoppable(out: Path | None, go_on: str) -> Iterator[None]:
+def stoppable(out: Path | None, go_on: str) -> Iterator[None]:
     """Ctrl-C ends the work with the command that goes on with it."""
     from hilum.errors import StoppedError
 
@@ -171,7 +171,8 @@ def _stoppable(out: Path | None, go_on: str) -> Iterator[None]:
         raise StoppedError("stopped; what was finished is kept", next_step=next_step) from None
 
 
-def _need_torch() -> None:
+def need_torch() -> None:
+    """Refuse with the command that installs what training needs."""
     import importlib.util
 
     if importlib.util.find_spec("torch") is None or importlib.util.find_spec("timm") is None:
@@ -189,7 +190,8 @@ def _need_place(out: Path) -> None:
         raise RequestError("a table cannot be written here", where=str(out), next_step="Name a file, as: -o out.csv")
 
 
-def _toml(value: str | Sequence[str]) -> str:
+def toml(value: str | Sequence[str]) -> str:
+    """A value as --set takes it."""
     import json
 
     return json.dumps(value)
@@ -201,7 +203,7 @@ def _new_folder() -> Path:
     return Path("runs") / datetime.datetime.now().strftime("%Y-%m-%d-%H%M%S")
 
 
-def _tell(metrics: dict[str, Any], path: Path, notes: list[str]) -> None:
+def tell(metrics: dict[str, Any], path: Path, notes: list[str]) -> None:
     """The figures that matter most, with n and interval, and where the rest is."""
     from hilum.evaluation.evaluate import sentence
 

@@ -34,6 +34,7 @@ from hilum.evaluation import metrics
 from hilum.evaluation.run_folder import HISTORY_COLUMNS
 from hilum.files import whole_file
 from hilum.model.classifier import Classifier, set_unfrozen
+from hilum.model.folding import folded
 from hilum.model.inference import BATCH
 from hilum.progress import Progress
 from hilum.recipe.schema import Augment, Balance, Stage
@@ -94,7 +95,12 @@ def _fit(module: _StageModule, job: StageJob, checkpoint: Path | None, progress:
     what = f"stage {job.number}: {job.stage.epochs} epochs"
     steps = (job.stage.epochs - len(module.history)) * job.steps_per_epoch
     # Dropout draws from torch's global generator; what the caller had there comes back afterwards.
-    with _quiet_lightning(), torch.random.fork_rng(), progress.task(what, steps) as advance:
+    with (
+        _quiet_lightning(),
+        torch.random.fork_rng(),
+        folded(module.classifier),
+        progress.task(what, steps) as advance,
+    ):
         trainer = L.Trainer(
             accelerator=job.accelerator,
             devices=1,

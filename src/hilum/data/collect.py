@@ -9,8 +9,8 @@ from pathlib import Path
 import pandas as pd
 
 from hilum.data import sources
-from hilum.data.groups import drawn_order
 from hilum.data.readers.common import left_out
+from hilum.data.sample import sample
 from hilum.data.split import split
 from hilum.data.task import LEFT_OUT_COLUMNS, apply_task
 from hilum.data.where import where
@@ -48,10 +48,8 @@ def collect(recipe: Recipe, *, progress: Progress = SILENT) -> Collection:
 def drawn_films(recipe: Recipe, *, progress: Progress = SILENT) -> Collection:
     """The films that the recipe draws from its sources; not split yet."""
     films = films_of_task(recipe.data, recipe.task, workers=recipe.training.workers, progress=progress)
-    drawn = _draw(films.manifest, recipe.data.per_class, recipe.split.seed)
-    left = dict(films.left_out)
-    if len(drawn) < len(films.manifest):
-        left[f"not among the {recipe.data.per_class} drawn of each class"] = len(films.manifest) - len(drawn)
+    drawn, not_drawn = sample(films.manifest, recipe.data, recipe.split)
+    left = {**films.left_out, **{f"not drawn, of the class {name}": count for name, count in not_drawn.items()}}
     return replace(films, manifest=drawn, left_out=left)
 
 
@@ -107,15 +105,6 @@ def with_facts(
     if not len(whole):
         raise DataError(f"not one of {len(manifest)} films can be read; the first: {unreadable['error'].iloc[0]}")
     return whole, unreadable
-
-
-def _draw(manifest: pd.DataFrame, per_class: int | None, seed: int) -> pd.DataFrame:
-    """At most `per_class` films of each class, the same ones whatever the order of the rows."""
-    if per_class is None:
-        return manifest
-    order = drawn_order(manifest["image_id"].tolist(), seed=seed, draw="per_class")
-    rank = manifest.iloc[order].groupby("class").cumcount()
-    return manifest[(rank < per_class).reindex(manifest.index)].reset_index(drop=True)
 
 
 def _unreadable(films: pd.DataFrame) -> str:

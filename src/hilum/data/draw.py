@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from hilum.data import duplicates
-from hilum.data.groups import chain, components, deal
+from hilum.data.groups import chain, components, deal, drawn_order
 from hilum.data.leaks import RANK
 from hilum.errors import DataError
 from hilum.recipe.schema import Split
@@ -48,8 +48,9 @@ def know(manifest: pd.DataFrame, earlier: pd.DataFrame | None, how: Split, links
 
 def check_classes(films: pd.DataFrame, how: Split) -> None:
     """Refuse a class with fewer groups than parts or folds."""
-    has_test = how.test > 0 or (films["published"] == "test").any()
-    parts = 1 + (how.validation > 0) + (has_test or how.folds is not None)
+    drawn_whole = how.folds is not None or how.test_per_class is not None
+    has_test = how.test > 0 or drawn_whole or (films["published"] == "test").any()
+    parts = 1 + (how.validation > 0) + (has_test and how.scheme != "source")
     needed = max(parts, how.folds or 0)
     groups = films.groupby("class")["group"].nunique()
     for name, number in groups[groups < needed].items():
@@ -95,17 +96,45 @@ def draw_folds(films: pd.DataFrame, how: Split) -> pd.Series:
     return films["own_fold"].fillna(films["group"].map(fold).astype(float)).astype(int)
 
 
-def parts_of_fold(films: pd.DataFrame, fold: pd.Series, how: Split) -> pd.Series:
-    """The rank of each film's part where one fold is the test part and validation is drawn from the others."""
-    is_test = fold == how.fold
+def draw_rest(films: pd.DataFrame, is_test: pd.Series, how: Split, *, draw: str) -> pd.Series:
+    """The rank of each film's part where the test part is known and validation is drawn from the other groups."""
     rest = films[~films["group"].isin(films.loc[is_test, "group"])]
-    before = films[["own_part", "own_fold"]].dropna()
-    if not ((before["own_part"] == RANK["test"]) == (before["own_fold"] == how.fold)).all():
-        rest = rest.assign(kept_part=np.nan)  # the earlier parts are those of another fold
+    before = films["own_part"].dropna() == RANK["test"]
+    if (before != is_test[before.index]).any():
+        rest = rest.assign(kept_part=np.nan)  # the earlier parts are those of another test part
     groups = _of_groups(rest, "kept_part")
     slots = {RANK["validation"]: how.validation, RANK["train"]: 1 - how.validation}
-    part = deal(groups, slots, seed=how.seed, draw=f"validation of fold {how.fold}").astype(float)
+    part = deal(groups, slots, seed=how.seed, draw=draw).astype(float)
     return films["group"].map(part).fillna(RANK["train"]).mask(is_test, RANK["test"]).astype(int)
+
+
+def draw_test(films: pd.DataFrame, how: Split) -> pd.Series:
+    """Of each film, whether it is in a test part of `how.test_per_class` films of each class.
+
+    Whole groups are taken in the order of the draw, each that still fits. Refused with DataError: a class with no more
+    films than that.
+    """
+    count = how.test_per_class
+    assert count is not None
+    for name, there in films["class"].value_counts().sort_index().items():
+        if there <= count:
+            raise DataError(
+                f"class {name!r} has {there} films, and split.test_per_class={count} leaves none to learn from",
+                where="manifest",
+                next_step="Make it less, or add films of the class.",
+            )
+    groups = _of_groups(films, "kept_part")
+    holds = {number: dict(classes.value_counts()) for number, classes in films.groupby("group")["class"]}
+    kept = set(groups.index[groups["kept"] == RANK["test"]])
+    room = dict.fromkeys(films["class"].unique(), count)
+    for number in kept:
+        room = {name: free - holds[number].get(name, 0) for name, free in room.items()}
+    chosen = set(kept)
+    for number in groups.index[drawn_order(groups["key"].tolist(), seed=how.seed, draw="part")]:
+        if pd.isna(groups["kept"].loc[number]) and all(room[name] >= n for name, n in holds[number].items()):
+            chosen.add(number)
+            room.update({name: room[name] - n for name, n in holds[number].items()})
+    return films["group"].isin(chosen)
 
 
 def _of_groups(films: pd.DataFrame, kept: str) -> pd.DataFrame:

@@ -13,13 +13,13 @@ import numpy as np
 import pandas as pd
 
 from hilum.data import duplicates
-from hilum.data.draw import check_classes, draw_folds, draw_parts, know, parts_of_fold
+from hilum.data.draw import check_classes, draw_folds, draw_parts, draw_rest, draw_test, know
 from hilum.data.leaks import check_parts, describe, find_leaks, leaking
 from hilum.data.manifest import PARTS, read_manifest
 from hilum.errors import DataError, RequestError
 from hilum.recipe.schema import Split
 
-__all__ = ["Splitted", "find_leaks", "split"]
+__all__ = ["Splitted", "find_leaks", "fold_count", "published_test", "split"]
 
 # A published validation part smaller than this share of the one asked for is joined with train: kermany's has 16 films.
 _ENOUGH = 0.5
@@ -30,7 +30,7 @@ class Splitted:
     """A split, and what must be said of it wherever its figures are shown.
 
     manifest: the films used, with `part`, and `fold` where folds were asked for.
-    scheme: what was done: given, published, published and patient, patient, random.
+    scheme: what was done: given, published, published and patient, patient, random, source.
     leaks: what was found in two parts, as `find_leaks` tells it.
     dropped: the rows left out because of it, with the part that they would have had.
     leaky: whether leaks are still in it, because they were allowed.
@@ -88,43 +88,95 @@ def split(manifest: pd.DataFrame, how: Split) -> Splitted:
 
 
 def fold_count(manifest: pd.DataFrame, how: Split) -> int:
-    """How many folds a cross-validation has.
+    """How many folds a cross-validation has: the number of sources where each is one, else `how.folds`.
 
-    >>> fold_count(pd.DataFrame({"source": ["a", "b", "a"]}), Split(folds=5))
-    5
+    Refused with RequestError: neither is asked for.
+
+    >>> films = pd.DataFrame({"source": ["a", "b", "a"]})
+    >>> fold_count(films, Split(folds=5)), fold_count(films, Split(scheme="source"))
+    (5, 2)
     """
-    return how.folds or 0
+    if how.scheme == "source":
+        return int(manifest["source"].nunique())
+    if how.folds is None:
+        raise RequestError("no folds were asked for", next_step="Give their number, as: --set split.folds=5")
+    return how.folds
+
+
+def published_test(manifest: pd.DataFrame, how: Split) -> pd.Series:
+    """Of each film, whether the split will leave it in the test part that it came with."""
+    if how.scheme == "auto" and how.folds is None and "part" in manifest and manifest["part"].notna().any():
+        return (manifest["part"] == "test").fillna(False).astype(bool)
+    if not _keeps_published(how):
+        return pd.Series(False, index=manifest.index)
+    whole = manifest["split"].notna().groupby(manifest["source"]).transform("all")
+    return (whole & (manifest["split"] == "test").fillna(False)).astype(bool)
+
+
+def _keeps_published(how: Split) -> bool:
+    return how.scheme in ("auto", "published") and how.folds is None and how.test_per_class is None
 
 
 def _drawn(manifest: pd.DataFrame, how: Split, links: np.ndarray, notes: list[str]) -> tuple[str, pd.DataFrame]:
     """The scheme that was used, and the manifest with `part` (and `fold`)."""
     published = _published(manifest, how, notes)
     films = know(manifest, _earlier(how), how, links).assign(published=published)
-    check_classes(films, how)
+    out = manifest.drop(columns="fold", errors="ignore")
+    fold: pd.Series | None = None
+    if how.scheme == "source":
+        fold = pd.Series(pd.factorize(manifest["source"], sort=True)[0], index=manifest.index)
+        _check_source(manifest, how, notes)
+        check_classes(films[fold != how.fold], how)
+    else:
+        check_classes(films, how)
+        fold = draw_folds(films, how) if how.folds is not None else None
     if how.scheme == "random":
-        notes.append("films were drawn one by one, not by patient, as some papers did: a patient can be in two parts")
+        notes.append(
+            "films were drawn one by one, not by patient, as some papers did"
+            + (": a patient can be in two parts" if how.leaks == "allow" else "")
+        )
     elif unknown := int(manifest["patient_id"].isna().sum()):
         notes.append(f"{unknown} of {len(manifest)} films have no patient; only their duplicates are kept together")
-    out = manifest.drop(columns="fold", errors="ignore")
-    if how.folds is None:
-        rank = draw_parts(films, how)
-    else:
-        fold = draw_folds(films, how)
-        rank = parts_of_fold(films, fold, how)
+    if fold is not None:
+        rank = draw_rest(films, fold == how.fold, how, draw=f"validation of fold {how.fold}")
         out["fold"] = fold.astype("Int64")
+    elif how.test_per_class is not None:
+        rank = draw_rest(films, draw_test(films, how), how, draw="part")
+    else:
+        rank = draw_parts(films, how)
     out["part"] = rank.map(dict(enumerate(PARTS))).astype("string")
-    drawn = "random" if how.scheme == "random" else "patient"
+    drawn = how.scheme if how.scheme in ("random", "source") else "patient"
     if published.isna().all():
         return drawn, out
     return "published" if published.notna().all() else "published and patient", out
 
 
+def _check_source(manifest: pd.DataFrame, how: Split, notes: list[str]) -> None:
+    """Refuse a fold that is no source; note which one is tested on."""
+    names = sorted(manifest["source"].unique())
+    listed = ", ".join(f"{number} {name}" for number, name in enumerate(names))
+    if len(names) < 2:
+        raise DataError(
+            f"all films are of one source, {names[0]}, and none is left to learn from",
+            where="split.scheme=source",
+            next_step="Add another source with --data.",
+        )
+    if how.fold is None or how.fold >= len(names):
+        raise RequestError(
+            "no source is named as the test part" if how.fold is None else f"there is no source number {how.fold}",
+            where="split.fold",
+            next_step=f"Name one by its number, as split.fold=0: {listed}; or run them all with: hilum crossval",
+        )
+    notes.append(f"the test part is the source {names[how.fold]}, and nothing of it is in train or validation")
+
+
 def _published(manifest: pd.DataFrame, how: Split, notes: list[str]) -> pd.Series:
     """The published part that is kept; `open` where train or validation is yet to be drawn; missing where all is."""
     out = pd.Series(pd.NA, index=manifest.index, dtype="string")
-    if how.scheme in ("patient", "random") or how.folds is not None:
+    if not _keeps_published(how):
         if how.scheme == "auto" and manifest["split"].notna().any():
-            notes.append("the published parts are not used, because folds were asked for")
+            asked = "folds were" if how.folds is not None else "a test part of its own was"
+            notes.append(f"the published parts are not used, because {asked} asked for")
         return out
     absent = manifest["split"].isna()
     if how.scheme == "published" and absent.any():
@@ -167,7 +219,7 @@ def _earlier(how: Split) -> pd.DataFrame | None:
             "there is no earlier split", where=str(path), next_step="Name a run folder or a manifest in split.keep."
         )
     earlier = read_manifest(path)
-    wanted = "part" if how.folds is None else "fold"
+    wanted = "part" if how.folds is None else "fold"  # with a source as the test part, only validation is drawn
     if wanted not in earlier or earlier[wanted].isna().any():
         raise RequestError(
             f"the earlier split does not have a {wanted} in every row",
@@ -205,7 +257,8 @@ def _check_request(manifest: pd.DataFrame, how: Split) -> None:
             where="split.fold",
             next_step="Name one, as split.fold=0, or run them all with: hilum crossval",
         )
-    if how.folds is None and how.test + how.validation >= 1:
+    drawn_by_share = how.folds is None and how.test_per_class is None and how.scheme != "source"
+    if drawn_by_share and how.test + how.validation >= 1:
         raise RequestError(
             f"split.test {how.test} and split.validation {how.validation} leave nothing to train on",
             next_step="Make them add up to less than 1.",
@@ -230,7 +283,8 @@ def _check_request(manifest: pd.DataFrame, how: Split) -> None:
 
 def _check_result(manifest: pd.DataFrame, how: Split) -> None:
     """Refuse an empty part."""
-    asked = {"train": True, "validation": how.validation > 0, "test": how.test > 0 or how.folds is not None}
+    has_test = how.test > 0 or how.folds is not None or how.test_per_class is not None or how.scheme == "source"
+    asked = {"train": True, "validation": how.validation > 0, "test": has_test}
     for part in PARTS:
         if asked[part] and not (manifest["part"] == part).any():
             raise DataError(

@@ -84,7 +84,8 @@ def _recipe(recipe: Recipe, data: Sequence[str], settings: Sequence[str]) -> Rec
     """The run's recipe with other sources: its filter and its number of films a class were for its own."""
     base = recipe.model_dump(mode="json", exclude_none=True)
     base["data"] |= {"source": list(data), "where": ""}
-    base["data"].pop("per_class", None)
+    for drawn in ("per_class", "draw"):
+        base["data"].pop(drawn, None)
     return load_recipe(settings=settings, base=base)
 
 

@@ -59,7 +59,7 @@ class Split(Section):
     )
     test: Share = Field(0.2, description="share of the patients; unused where the test part is published")
     test_per_class: int | None = Field(
-        None, ge=1, description="films of each class in the test part, in place of split.test; drawn, not published"
+        None, ge=1, description="films of each class in the test part, in place of split.test; unused with folds"
     )
     folds: int | None = Field(None, ge=2, description="number of folds; the test part is then one of them")
     fold: int | None = Field(None, ge=0, description="which fold is the test part; empty: each in turn (crossval)")
@@ -79,7 +79,14 @@ class Prepare(Section):
     keep_aspect: bool = Field(False, description="keep the aspect and pad with black; else stretch to the square")
     centre_crop: float = Field(1.0, gt=0.0, le=1.0, description="share of each side kept, around the centre")
     equalise: Literal["none", "histogram", "clahe"] = "none"
-    lungs: Literal["none", "crop", "mask"] = Field("none", description="crop and mask arrive with hilum segment")
+    lungs: Literal["none", "crop", "mask"] = Field(
+        "none",
+        description="crop: to the lungs' box and a margin; mask: black outside the lungs; a film whose lungs are not "
+        "believable stays whole, and is counted",
+    )
+    lungs_network: str = Field(
+        "", description="fingerprint of the lung network that finds them; filled in when a run starts"
+    )
 
 
 class Augment(Section):
@@ -124,7 +131,7 @@ class CNN(Section):
         [128, 128, 256], min_length=1, max_length=8, description="of the blocks, first to last"
     )
     pools: list[Annotated[int, Field(ge=1, le=8)]] = Field(
-        [4, 2, 2],
+        [4, 2],
         min_length=1,
         description="side and stride of the pool after each block, 1: none; the last one holds for all further blocks",
     )
@@ -296,8 +303,6 @@ class Recipe(Section):
             raise ValueError("data.per_class and data.draw both say how many films are drawn: leave out one")
         if self.split.scheme == "source" and self.split.folds is not None:
             raise ValueError("with split.scheme = 'source' each source is a fold: leave out split.folds")
-        if self.split.test_per_class is not None and (self.split.folds is not None or self.split.scheme == "source"):
-            raise ValueError("split.test_per_class draws a test part, and a fold is one: leave out one of the two")
         if self.split.test_per_class is not None and self.split.scheme == "published":
             raise ValueError("split.test_per_class draws a test part, and split.scheme = 'published' keeps one")
         if self.split.fold is not None and self.split.folds is None and self.split.scheme != "source":

@@ -1,0 +1,62 @@
+"""So many films of each class, drawn from all that there are. A published test part is left whole."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from hilum.data.groups import drawn_order
+from hilum.data.split import published_test
+from hilum.errors import DataError, RequestError
+from hilum.recipe.load import nearest
+from hilum.recipe.schema import Data, Split
+
+
+def sample(manifest: pd.DataFrame, data: Data, how: Split) -> tuple[pd.DataFrame, dict[str, int]]:
+    """The films that are used, and how many of each class were not drawn.
+
+    `data.per_class` draws at most so many films of each class, `data.draw` exactly so many of each class that it names.
+    Where the split will keep a published test part, that part stays whole and is not counted: a study that cut its
+    train part to 460 films of each class was tested on all that was published. The same films are drawn whatever the
+    order of the rows, and a film more or less changes little.
+
+    Refused with RequestError: a class that is not there. Refused with DataError: fewer films of a class than
+    `data.draw` asks for, with the setting that draws what there is.
+
+    >>> films = pd.DataFrame({"image_id": list("abcde"), "class": ["ill"] * 3 + ["well"] * 2, "source": "x",
+    ...                       "split": pd.NA})
+    >>> drawn, left = sample(films, Data(draw={"ill": 2}), Split())
+    >>> drawn["class"].tolist(), left
+    (['ill', 'ill', 'well', 'well'], {'ill': 1})
+    """
+    names = sorted(manifest["class"].unique())
+    wanted = dict(data.draw) if data.per_class is None else dict.fromkeys(names, data.per_class)
+    if not wanted:
+        return manifest, {}
+    for name in wanted:
+        if name not in names:
+            raise RequestError(f"there is no class {name!r}", where="data.draw", next_step=nearest(name, names))
+    stays = published_test(manifest, how)
+    there = manifest.loc[~stays, "class"].value_counts()
+    if data.draw:
+        _check_enough(data.draw, there, any_published=bool(stays.any()))
+    order = manifest.index[drawn_order(manifest["image_id"].tolist(), seed=how.seed, draw="per_class")]
+    rank = manifest.loc[order[~stays[order]]].groupby("class").cumcount()
+    limit = manifest["class"].map(wanted).fillna(len(manifest))
+    used = stays | (rank.reindex(manifest.index) < limit)
+    left = manifest.loc[~used, "class"].value_counts().sort_index()
+    return manifest[used].reset_index(drop=True), {str(name): int(count) for name, count in left.items()}
+
+
+def _check_enough(draw: Mapping[str, int], there: pd.Series, *, any_published: bool) -> None:
+    short = {name: int(there.get(name, 0)) for name, count in draw.items() if there.get(name, 0) < count}
+    if short:
+        lacking = ", ".join(f"{name} {there} of {draw[name]}" for name, there in short.items())
+        settings = " ".join(f"--set data.draw.{name}={there}" for name, there in short.items())
+        raise DataError(
+            f"there are fewer films than are to be drawn: {lacking}"
+            + (" (beside the published test part)" if any_published else ""),
+            where="data.draw",
+            next_step=f"Add the films that are missing, or draw what there is: {settings}",
+        )

@@ -17,15 +17,16 @@ if TYPE_CHECKING:
     from hilum.data.sources import read
     from hilum.predict.external import evaluate
     from hilum.predict.predictor import load
-    from hilum.training.api import train
+    from hilum.training.api import crossval, train
 
 __version__ = "0.1.0"
-__all__ = ["evaluate", "load", "read", "train"]
+__all__ = ["crossval", "evaluate", "load", "read", "train"]
 
 # Loaded when they are first used, so that `import hilum` and `hilum --help` answer at once.
 _WHERE = {
     "read": "hilum.data.sources",
     "train": "hilum.training.api",
+    "crossval": "hilum.training.api",
     "load": "hilum.predict.predictor",
     "evaluate": "hilum.predict.external",
 }

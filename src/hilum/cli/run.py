@@ -65,7 +65,7 @@ def train(
     asked = load_recipe(recipe, [*setting, *(f"{key}={toml(value)}" for key, value in given if value)])
     if resume and out is None:
         raise RequestError("--resume needs the run's folder", next_step="Name it with -o.")
-    out = out or _new_folder()
+    out = out or new_folder()
     need_torch()
     from hilum.training.train import train as train_run
 
@@ -197,7 +197,8 @@ def toml(value: str | Sequence[str]) -> str:
     return json.dumps(value)
 
 
-def _new_folder() -> Path:
+def new_folder() -> Path:
+    """Where a run goes that was given no folder."""
     import datetime
 
     return Path("runs") / datetime.datetime.now().strftime("%Y-%m-%d-%H%M%S")
@@ -216,7 +217,8 @@ def tell(metrics: dict[str, Any], path: Path, notes: list[str]) -> None:
     report = path / "report.html"
     terminal.say(f"report: {report}" if report.is_file() else f"figures: {path / 'metrics.json'}")
     terminal.say("Research use only: this is not a medical device.")
-    terminal.answer({"run": str(path), "part": part, "metrics": metrics[part], "notes": notes})
+    folds = {"folds": metrics["_folds"]} if "_folds" in metrics else {}
+    terminal.answer({"run": str(path), "part": part, "metrics": metrics[part], "notes": notes, **folds})
 
 
 def _records(table: pd.DataFrame) -> list[dict[Hashable, Any]]:

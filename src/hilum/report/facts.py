@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,11 @@ class Facts:
 
     def __init__(self, run: RunFolder) -> None:
         self.run = run
+
+    @cached_property
+    def folds(self) -> list[RunFolder]:
+        """The runs of a cross-validation; empty for a single run."""
+        return self.run.folds
 
     @cached_property
     def recipe(self) -> Recipe:
@@ -63,6 +69,11 @@ class Facts:
     @cached_property
     def colours(self) -> dict[str, str]:
         return class_colours(self.classes)
+
+    @property
+    def with_weights(self) -> Path:
+        """The folder that predicts: the run, or the first fold of a cross-validation."""
+        return self.folds[0].path if self.folds else self.run.path
 
     @property
     def many_sources(self) -> bool:

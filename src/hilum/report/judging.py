@@ -35,6 +35,7 @@ def headline(facts: Facts, draw: Draw) -> Context:
         "weakest": _weakest(figures_of_part, facts.classes),
         "guesses": _guesses(figures_of_part, facts.classes),
         "classes": facts.classes,
+        "folds": len(facts.folds),
     }
 
 

@@ -136,9 +136,7 @@ def _by_source(films: pd.DataFrame) -> list[Limit]:
                 "other hospitals; judge the model on films from elsewhere with: hilum evaluate RUN --data SOURCE.",
             )
         )
-    elif "part" in films and set(films.loc[films["part"] == "test", "source"]) <= set(
-        films.loc[films["part"] == "train", "source"]
-    ):
+    elif "part" in films and set(films.loc[films["part"] == "test", "source"]) <= _learned_from(films):
         found.append(
             Limit(
                 "Not shown to work anywhere else",
@@ -147,6 +145,14 @@ def _by_source(films: pd.DataFrame) -> list[Limit]:
             )
         )
     return found + _told_apart(films, "source")
+
+
+def _learned_from(films: pd.DataFrame) -> set[str]:
+    """The sources of the train part; of a cross-validation, whose films are all tested: those in several folds."""
+    if (films["part"] == "test").all() and "fold" in films:
+        folds = films.groupby("source")["fold"].nunique()
+        return set(folds.index[folds > 1])
+    return set(films.loc[films["part"] == "train", "source"])
 
 
 def _told_apart(films: pd.DataFrame, column: str) -> list[Limit]:

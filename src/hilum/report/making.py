@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from hilum.data import duplicates
 from hilum.data.leaks import describe, find_leaks
 from hilum.data.manifest import PARTS
 from hilum.errors import DataError
@@ -58,7 +59,8 @@ def data(facts: Facts, draw: Draw) -> Context:
         "films": len(films),
         "patients": int(films["patient_id"].nunique()),
         "without_patient": int(films["patient_id"].isna().sum()),
-        "by_part": counts(films["class"], films["part"], corner="class", row_order=classes, column_order=PARTS),
+        "by_part": counts(films["class"], _parts(facts), corner="class", row_order=classes, column_order=PARTS),
+        "folds": len(facts.folds),
         "tables": [by_class[name] for name in ("source", "view", "sex") if films[name].notna().any()],
         "unknown_altogether": [name for name in ("view", "sex", "age_years") if not films[name].notna().any()],
         "ages": ages,
@@ -77,19 +79,21 @@ def data(facts: Facts, draw: Draw) -> Context:
 def split(facts: Facts, draw: Draw) -> Context:
     """Who is in which part, and who is in two."""
     films = facts.manifest
+    column, names = ("fold", range(len(facts.folds))) if facts.folds else ("part", PARTS)
     parts = [
         (
-            part,
+            name,
             len(rows),
             int(rows["patient_id"].nunique()),
             int(rows["patient_id"].isna().sum()),
             len(rows) / max(len(films), 1),
         )
-        for part in PARTS
-        if len(rows := films[films["part"] == part])
+        for name in names
+        if len(rows := films[films[column] == name])
     ]
-    leaks, unchecked = _leaks(films[films["part"].notna()])
+    leaks, unchecked = _leaks(films[films["part"].notna()], len(facts.folds))
     return {
+        "folds": len(facts.folds),
         "how": facts.recipe.split,
         "scheme": facts.environment.get("scheme"),
         "opened": facts.environment.get("test_part_opened"),
@@ -145,10 +149,11 @@ def again(facts: Facts, draw: Draw) -> Context:
     """What someone needs to get the same figures."""
     folder = shlex.quote(str(facts.run.path))
     command = facts.environment.get("command")
+    verb = "crossval" if facts.folds else "train"
     return {
         "command": shlex.join(map(str, command)) if isinstance(command, list) else command,
-        "again": f"hilum train --recipe {shlex.quote(str(facts.run.path / 'recipe.toml'))} -o {folder}-again",
-        "predict": f"hilum predict {folder} FILM_OR_FOLDER... -o predictions.csv",
+        "again": f"hilum {verb} --recipe {shlex.quote(str(facts.run.path / 'recipe.toml'))} -o {folder}-again",
+        "predict": f"hilum predict {shlex.quote(str(facts.with_weights))} FILM_OR_FOLDER... -o predictions.csv",
         "environment": _flat({key: value for key, value in facts.environment.items() if key not in _SHOWN_ELSEWHERE}),
         "recipe": to_toml(facts.recipe),
         "citation": facts.recipe.about.citation,
@@ -163,6 +168,7 @@ def files(facts: Facts, draw: Draw) -> Context:
         for name, meaning in FILES.items()
         if (folder / name).is_file()
     ]
+    there += [(f"{run.path.name}/", "a run of its own: weights, history, report", "") for run in facts.folds]
     pictures = sorted((folder / "figures").glob("*.*"))
     size = _bytes(sum(picture.stat().st_size for picture in pictures))
     there.append(("figures/", f"{count_of(len(pictures), 'picture')}: those of this page, as SVG and PNG", size))
@@ -177,13 +183,30 @@ def _left_out(facts: Facts) -> list[str]:
     return [*lines, f"{count_of(idle, 'row')} of the manifest in no part or of no class"] if idle else lines
 
 
-def _leaks(films: pd.DataFrame) -> tuple[str, str]:
-    """What is in two parts, in words, or ""; and why that could not be looked for, or ""."""
+def _parts(facts: Facts) -> pd.Series:
+    """The part of each film; of a cross-validation, in which all are tested, the fold."""
+    films = facts.manifest
+    return "fold " + films["fold"].astype("string") if facts.folds else films["part"]
+
+
+def _leaks(films: pd.DataFrame, folds: int) -> tuple[str, str]:
+    """What is in two parts (or folds), in words, or ""; and why that could not be looked for, or ""."""
     try:
-        leaks = find_leaks(films)
+        leaks = _between(films, folds) if folds else find_leaks(films)
     except DataError as error:
         return "", str(error)
     return (describe(leaks) if len(leaks) else ""), ""
+
+
+def _between(films: pd.DataFrame, folds: int) -> pd.DataFrame:
+    """What is in the test part of one fold and in the train part of it too, each told once."""
+    links = duplicates.links(films)
+    found = [
+        find_leaks(films.assign(part=(films["fold"] == fold).map({True: "test", False: "train"})), links=links)
+        for fold in range(folds)
+    ]
+    leaks = pd.concat(found, ignore_index=True)
+    return leaks[~(leaks["kind"] + leaks["image_ids"].map(str)).duplicated()]
 
 
 def _flat(value: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:

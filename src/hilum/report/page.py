@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from hilum.errors import HilumError
 from hilum.evaluation.run_folder import RunFolder
 from hilum.files import write_text
-from hilum.report import gallery, judging, making
+from hilum.report import folds, gallery, judging, making
 from hilum.report.facts import Facts
 from hilum.report.html import Picture, templates
 from hilum.report.palette import inline_svg, save
@@ -34,6 +34,7 @@ class Section:
 SECTIONS = (
     Section("audit", "Audit", judging.audit),
     Section("headline", "In short", judging.headline),
+    Section("folds", "Fold by fold", folds.folds),
     Section("limits", "What this model may not be used for", making.cautions),
     Section("data", "The films", making.data),
     Section("split", "How they were split", making.split),
@@ -64,13 +65,15 @@ def render(facts: Facts) -> str:
     """The page's HTML. Figures are written into the run's figures/ on the way."""
     jinja = templates()
     audited = (facts.run.path / "audit.json").is_file()  # without one, the notes say so and there is no section
-    made = [(section, _html(jinja, section, facts)) for section in SECTIONS if audited or section.name != "audit"]
+    # A cross-validation was not trained itself: its folds were, and the section on them says how.
+    absent = {"audit": not audited, "folds": not facts.folds, "training": bool(facts.folds)}
+    made = [(section, _html(jinja, section, facts)) for section in SECTIONS if not absent.get(section.name)]
     notes, about = _notes(facts), _about(facts)
     return jinja.get_template("report.html").render(
         made=made,
         notes=notes,
         audited=audited,
-        elsewhere=f"hilum evaluate {shlex.quote(str(facts.run.path))} --data SOURCE",
+        elsewhere=f"hilum evaluate {shlex.quote(str(facts.with_weights))} --data SOURCE",
         run=facts.run.path.resolve().name,
         colours=_colours(facts),
         **about,

@@ -3,7 +3,7 @@
     CACHE/prepared/KEY/
       about.json      the settings behind KEY
       films.u8        records of side x side bytes, one after the other
-      index.sqlite    which film (by the SHA-256 of its file) is which record
+      index.sqlite    which film (by the SHA-256 of its file) is which record, and why its lungs were not believed
       lock            held by the one run that writes
 
 A record is on the disk before the index names it, so a run that is killed leaves nothing half-written to be read: what
@@ -31,7 +31,7 @@ from hilum.errors import DataError, FilmError
 from hilum.files import cache_folder, write_json
 from hilum.image.decode import read_bytes
 from hilum.image.facts import reason
-from hilum.image.prepare import PREPARE_VERSION, prepare_file, refuse_unready
+from hilum.image.prepare import PREPARE_VERSION, Prepared, prepared_file, settled
 from hilum.image.workers import map_films
 from hilum.progress import SILENT, Progress
 from hilum.recipe.schema import Prepare
@@ -44,10 +44,14 @@ _SPARE_BYTES = 64 * 1024 * 1024
 
 @dataclass(frozen=True)
 class Ensured:
-    """rows: int64 (N,), the record of each film asked for, -1 where it failed; errors: position -> why."""
+    """rows: int64 (N,), the record of each film asked for, -1 where it failed; errors: position -> why.
+
+    doubts: position -> why a film stands there whole although the settings asked for its lungs.
+    """
 
     rows: np.ndarray
     errors: dict[int, str]
+    doubts: dict[int, str]
 
 
 class PreparedCache:
@@ -57,9 +61,8 @@ class PreparedCache:
     """
 
     def __init__(self, how: Prepare, folder: Path | None = None) -> None:
-        refuse_unready(how)
-        self.how = how
-        self.folder = (folder or cache_folder()) / "prepared" / key_of(how)
+        self.how = settled(how)
+        self.folder = (folder or cache_folder()) / "prepared" / key_of(self.how)
         self._films: np.ndarray | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -84,8 +87,12 @@ class PreparedCache:
             with _held(self.folder, progress):
                 errors = self._build(wanted, workers, progress)
             known = self._known(wanted)
-        rows = np.array([known.get(sha256, -1) for _, sha256 in films], dtype=np.int64)
-        return Ensured(rows, {at: errors[sha256] for at, (_, sha256) in enumerate(films) if sha256 in errors})
+        found = [known.get(sha256, (-1, "")) for _, sha256 in films]
+        return Ensured(
+            rows=np.array([row for row, _ in found], dtype=np.int64),
+            errors={at: errors[sha256] for at, (_, sha256) in enumerate(films) if sha256 in errors},
+            doubts={at: doubt for at, (_, doubt) in enumerate(found) if doubt},
+        )
 
     def read(self, rows: np.ndarray | Sequence[int]) -> np.ndarray:
         """uint8 (n, side, side) of records, as `ensure` numbered them; a negative number is refused with ValueError.
@@ -125,19 +132,19 @@ class PreparedCache:
         # As a plain array: every index into a np.memmap costs the bookkeeping of that class.
         return np.asarray(np.memmap(self._file, np.uint8, mode="r", shape=(count, side, side)))
 
-    def _known(self, wanted: dict[str, Path]) -> dict[str, int]:
-        """SHA-256 -> record of those wanted films that are prepared; none where the index is absent or broken."""
+    def _known(self, wanted: dict[str, Path]) -> dict[str, tuple[int, str]]:
+        """SHA-256 -> record and doubt of the wanted films that are there; none where the index is absent or broken."""
         if not self._index.is_file():
             return {}
-        known: dict[str, int] = {}
+        known: dict[str, tuple[int, str]] = {}
         names, whole = list(wanted), self._records()
         try:
             with closing(sqlite3.connect(self._index, timeout=30.0)) as index:
                 for at in range(0, len(names), _TOGETHER):
                     some = names[at : at + _TOGETHER]
                     marks = ",".join("?" * len(some))
-                    found = index.execute(f"SELECT sha256, row FROM films WHERE sha256 IN ({marks})", some)
-                    known.update((sha256, row) for sha256, row in found if row < whole)
+                    found = index.execute(f"SELECT sha256, row, doubt FROM films WHERE sha256 IN ({marks})", some)
+                    known.update((sha256, (row, doubt)) for sha256, row, doubt in found if row < whole)
         except sqlite3.DatabaseError:
             return {}
         return known
@@ -198,12 +205,12 @@ def key_of(how: Prepare) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _prepared(item: tuple[Path, str, Prepare]) -> np.ndarray:
+def _prepared(item: tuple[Path, str, Prepare]) -> Prepared:
     path, sha256, how = item
     data = read_bytes(path)
     if hashlib.sha256(data).hexdigest() != sha256:
         raise FilmError("the file has changed since its SHA-256 was taken", next_step="Build the manifest again.")
-    return prepare_file(data, how)
+    return prepared_file(data, how)
 
 
 class _Writer:
@@ -212,7 +219,7 @@ class _Writer:
     def __init__(self, file: BinaryIO, index: sqlite3.Connection, record_bytes: int) -> None:
         self._file, self._index, self._record_bytes = file, index, record_bytes
         (self._row,) = index.execute("SELECT COALESCE(MAX(row) + 1, 0) FROM films").fetchone()
-        self._pending: list[tuple[str, int]] = []
+        self._pending: list[tuple[str, int, str]] = []
 
     def __enter__(self) -> _Writer:
         return self
@@ -220,10 +227,10 @@ class _Writer:
     def __exit__(self, *_: object) -> None:
         self._commit()  # after a full disk and Ctrl-C, too: the pending records are whole
 
-    def add(self, sha256: str, film: np.ndarray) -> None:
+    def add(self, sha256: str, film: Prepared) -> None:
         self._file.seek(self._row * self._record_bytes)
-        _write_all(self._file, film.tobytes())
-        self._pending.append((sha256, self._row))
+        _write_all(self._file, film.pixels.tobytes())
+        self._pending.append((sha256, self._row, film.doubt))
         self._row += 1
         if len(self._pending) >= _COMMITTED_TOGETHER:
             self._commit()
@@ -232,7 +239,7 @@ class _Writer:
         if self._pending:
             os.fsync(self._file.fileno())
             with self._index:
-                self._index.executemany("INSERT OR REPLACE INTO films VALUES (?, ?)", self._pending)
+                self._index.executemany("INSERT OR REPLACE INTO films VALUES (?, ?, ?)", self._pending)
             self._pending = []
 
 
@@ -248,7 +255,7 @@ def _connected(file: Path) -> sqlite3.Connection:
         if index.execute("PRAGMA quick_check").fetchone() != ("ok",):
             raise sqlite3.DatabaseError("quick_check failed")
         with index:
-            index.execute("CREATE TABLE IF NOT EXISTS films (sha256 TEXT PRIMARY KEY, row INTEGER UNIQUE)")
+            index.execute("CREATE TABLE IF NOT EXISTS films (sha256 TEXT PRIMARY KEY, row INTEGER UNIQUE, doubt TEXT)")
     except sqlite3.Error:
         index.close()
         raise

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from hilum.errors import FilmError, RequestError
+from hilum.errors import FilmError, WeightsError
+from hilum.image import lungs
 from hilum.image.decode import decode
 from hilum.recipe.schema import Prepare
 
@@ -18,53 +20,104 @@ _CLAHE_CLIP = 2.0
 _CLAHE_TILES = (8, 8)
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """A film as the network sees it, uint8 (side_px, side_px).
+
+    doubt: why it stands there whole although `lungs` asked for less: its lungs were not found, or are not believable.
+    "" for all others.
+    """
+
+    pixels: np.ndarray
+    doubt: str = ""
+
+
 def prepare_file(source: Path | bytes, how: Prepare, *, where: str = "", chest_only: bool = False) -> np.ndarray:
-    """uint8 (side_px, side_px) of a file or its bytes: decode, then `prepare`. FilmError where the film is not read.
+    """The pixels of `prepared_file`."""
+    return prepared_file(source, how, where=where, chest_only=chest_only).pixels
+
+
+def prepared_file(source: Path | bytes, how: Prepare, *, where: str = "", chest_only: bool = False) -> Prepared:
+    """A file or its bytes, as the network sees it: decode, then `prepared`. FilmError where the film is not read.
 
     chest_only: a DICOM object whose header says that it is no film of the chest is refused with FilmError too.
 
     Everything that shows films to a network calls this, so a film can be prepared in one way only. A large JPEG is
     decoded smaller where the size asked for allows it, which changes grey values by less than 1 of 255 on average.
     """
-    refuse_unready(how)
     # The crop still has to fill the square twice over: what is left out at the edge is then under half a pixel of it.
-    least = math.ceil(2 * how.side_px / how.centre_crop)
-    film = decode(source, at_least_px=least, where=where)
+    smallest = how.centre_crop * (lungs.LEAST_BOX if how.lungs == "crop" else 1.0)
+    film = decode(source, at_least_px=math.ceil(2 * how.side_px / smallest), where=where)
     if chest_only and film.header is not None:
         from hilum.image.dicom import why_not_a_chest_film  # with pydicom, which is slow to import
 
         if reason := why_not_a_chest_film(film.header):
             raise FilmError(reason, where=where or (str(source) if isinstance(source, Path) else ""))
-    return prepare(film.pixels, how)
+    return prepared(film.pixels, how)
 
 
-def refuse_unready(how: Prepare) -> None:
-    """RequestError for settings that no code stands behind yet."""
-    if how.lungs != "none":
-        raise RequestError(
-            f"prepare.lungs = {how.lungs!r} needs lung masks, which arrive with `hilum segment`",
-            where="recipe",
-            next_step="Set prepare.lungs = 'none'.",
+def settled(how: Prepare) -> Prepare:
+    """The settings with the lung network's fingerprint, where lungs are asked for: so they are stored with weights.
+
+    Refused with WeightsError: settings that name another lung network than the one that this hilum has.
+    """
+    if how.lungs == "none":
+        return how
+    present = lungs.network_of().fingerprint
+    if how.lungs_network not in ("", present):
+        raise WeightsError(
+            f"films were cut to their lungs by the lung network {how.lungs_network}, and this hilum has {present}",
+            where="prepare.lungs_network",
+            next_step="Use the version of hilum that the run was made with, or train again.",
         )
+    return how.model_copy(update={"lungs_network": present})
 
 
 def prepare(pixels: np.ndarray, how: Prepare) -> np.ndarray:
-    """A film, uint8 (H, W), as uint8 (side_px, side_px); the same film and settings give the same pixels.
-
-    In this order: the centre is cropped; the crop is resized (area average where it shrinks, bilinear where it grows);
-    grey values are equalised over the film alone; black is added around it where the aspect is kept.
-    Anything but a uint8 (H, W) array is refused with ValueError, and settings that need lung masks with RequestError.
+    """The pixels of `prepared`.
 
     >>> film = np.repeat(np.array([[0, 100], [200, 40]], np.uint8), 16, axis=0).repeat(16, axis=1)
     >>> prepare(film, Prepare(side_px=16))[::15, ::15]
     array([[  0, 100], [200,  40]], dtype=uint8)
     """
-    refuse_unready(how)
+    return prepared(pixels, how).pixels
+
+
+def prepared(pixels: np.ndarray, how: Prepare) -> Prepared:
+    """A film, uint8 (H, W), as uint8 (side_px, side_px); the same film and settings give the same pixels.
+
+    In this order: the centre is cropped; with lungs = "crop" so is the lungs' box; the crop is resized (area average
+    where it shrinks, bilinear where it grows); with lungs = "mask" what is outside the lungs becomes black; grey values
+    are equalised over what is left; black is added around it where the aspect is kept. A film without believable lungs
+    stays whole, and `doubt` says why. Anything but a uint8 (H, W) array is refused with ValueError.
+    """
     if pixels.ndim != 2 or pixels.dtype != np.uint8 or pixels.size == 0:
         raise ValueError(f"a film is uint8 (H, W), not {pixels.dtype} {pixels.shape}")
     pixels = _centre(pixels, how.centre_crop)
+    found = lungs_of(pixels) if how.lungs != "none" else None
+    believed = found if found is not None and not found.doubt else None
+    if believed and how.lungs == "crop":
+        pixels = pixels[believed.box_with_margin(*pixels.shape)]
     height, width = _fitted(pixels.shape, how.side_px) if how.keep_aspect else (how.side_px, how.side_px)
-    return _padded(_equalised(_resized(pixels, height, width), how.equalise), how.side_px)
+    pixels = _resized(pixels, height, width)
+    if believed and how.lungs == "mask":
+        inside = believed.mask_with_margin(height, width)
+        # Blanked before, so that nothing outside moves the grey values inside, and after, as CLAHE brightens black.
+        pixels = np.where(inside, _equalised(np.where(inside, pixels, np.uint8(0)), how.equalise), np.uint8(0))
+    else:
+        pixels = _equalised(pixels, how.equalise)
+    return Prepared(_padded(pixels, how.side_px), found.doubt if found else "")
+
+
+def lungs_of(pixels: np.ndarray, network: lungs.LungNetwork | None = None) -> lungs.Lungs:
+    """The lungs on a film, uint8 (H, W), as the shipped network, or another, finds them.
+
+    >>> lungs_of(np.zeros((40, 40), np.uint8)).doubt
+    'the film has 40 x 40 pixels; lungs are looked for from 64 on'
+    """
+    network = network or lungs.network_of()
+    z = network.logits(prepare(pixels, network.preparation))
+    return lungs.Lungs(z, lungs.doubt_of(z, pixels.shape))
 
 
 def _centre(pixels: np.ndarray, share: float) -> np.ndarray:

@@ -1,0 +1,231 @@
+"""Where the lungs are on a film: the lung network computed by OpenCV, its mask, and whether the mask is to be believed.
+
+No torch, so that a film is cut to its lungs in the same way wherever hilum runs. `hilum segment train` makes such
+networks; docs/lungs-model-card.md tells of the one that ships.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import threading
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pydantic
+import safetensors
+import safetensors.numpy
+from numpy.typing import NDArray
+
+from hilum.errors import WeightsError
+from hilum.image.unet import PLAN, to_onnx
+from hilum.recipe.schema import Prepare
+
+FORMAT = 1
+FINGERPRINT_DIGITS = 12
+
+# How far around the lungs' box a crop reaches, and around the lungs a mask does, as a share of the film's sides. An
+# outline that is a little too tight would cut off the costophrenic angles or a consolidation at the edge.
+CROP_MARGIN = 0.04
+MASK_MARGIN = 0.015
+
+# What a pair of lungs on a frontal film looks like, in shares of the film; docs/segment.md has what was measured on
+# masks that people drew, and on pictures that are no frontal film.
+LEAST_SIDE_PX = 64
+AREA = (0.08, 0.70)
+LEAST_LUNG = 0.25  # area of the smaller lung, of the larger one's
+MOST_UNSURE = 0.30  # pixels with a probability between 0.1 and 0.9, of the mask's
+LEAST_BOX = 0.35  # sides of the lungs' box, of the film's
+_UNSURE_LOGIT = math.log(0.9 / 0.1)
+_ORANGE = (255, 149, 0)
+
+
+class LungNetwork:
+    """A lung network read from its file: weights with their preparation, computed by OpenCV.
+
+    Refused with WeightsError: a file that is absent, broken, or holds another network.
+    """
+
+    def __init__(self, path: Path) -> None:
+        data = _bytes(path)
+        self.fingerprint = hashlib.sha256(data).hexdigest()[:FINGERPRINT_DIGITS]
+        self.about, self.weights = _unpacked(data, path)
+        self.preparation = Prepare.model_validate(self.about["preparation"])
+        model = to_onnx(self.weights, self.preparation.side_px)
+        self._network = cv2.dnn.readNetFromONNX(np.frombuffer(model, np.uint8))
+        self._lock = threading.Lock()  # OpenCV's networks hold the film that they work on
+
+    def logits(self, square: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Logits (side / 2, side / 2) of being lung, of a film as `self.preparation` makes it, uint8 (side, side).
+
+        The film and its mirror image are both looked at, and the answers averaged.
+        """
+        return (self._computed(square) + self._computed(square[:, ::-1])[:, ::-1]) / 2
+
+    def _computed(self, square: NDArray[np.uint8]) -> NDArray[np.float32]:
+        film = (np.ascontiguousarray(square, np.float32) / 255.0)[None, None]
+        with self._lock:
+            self._network.setInput(film)
+            answer: NDArray[np.float32] = self._network.forward()
+        return answer[0, 0].copy()
+
+
+SHIPPED = Path(str(files("hilum.image") / "shipped" / "lungs.safetensors"))
+
+
+@lru_cache(maxsize=2)
+def network_of(path: Path | None = None) -> LungNetwork:
+    """The lung network of a file, or the one that comes with hilum; read once."""
+    return LungNetwork(path or SHIPPED)
+
+
+@dataclass(frozen=True)
+class Lungs:
+    """What the network says of one film: `z` are logits (h, w) over the whole film, whatever the film's size.
+
+    doubt: why the mask is not to be believed, or "".
+    """
+
+    z: NDArray[np.float32]
+    doubt: str
+
+    @cached_property
+    def own_mask(self) -> NDArray[np.bool_]:
+        """The mask at the network's own resolution."""
+        return mask_of(self.z, self.z.shape)
+
+    def mask(self, height: int, width: int) -> NDArray[np.bool_]:
+        """The lungs on a film of this size, bool (height, width)."""
+        return mask_of(self.z, (height, width))
+
+    def mask_with_margin(self, height: int, width: int) -> NDArray[np.bool_]:
+        """The same, grown by `MASK_MARGIN` of each side."""
+        reach_y, reach_x = (max(1, round(MASK_MARGIN * side)) for side in (height, width))
+        disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach_x + 1, 2 * reach_y + 1))
+        return np.asarray(cv2.dilate(self.mask(height, width).astype(np.uint8), disc), bool)
+
+    def box_with_margin(self, height: int, width: int) -> tuple[slice, slice]:
+        """Rows and columns of the lungs' box, grown by `CROP_MARGIN` of each side and kept on the film."""
+        spans = []
+        for axis, side in ((1, height), (0, width)):
+            there = np.flatnonzero(self.own_mask.any(axis=axis)) / self.own_mask.shape[1 - axis]
+            step = 1 / self.own_mask.shape[1 - axis]
+            low = max(0.0, there[0] - CROP_MARGIN)
+            high = min(1.0, there[-1] + step + CROP_MARGIN)
+            spans.append(slice(math.floor(low * side), math.ceil(high * side)))
+        return spans[0], spans[1]
+
+
+def mask_of(z: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """The two largest regions of positive logits, without holes, on a film of `shape`, bool (height, width)."""
+    height, width = shape
+    positive = cv2.resize(z, (width, height), interpolation=cv2.INTER_LINEAR) > 0
+    mask = np.zeros((height, width), np.uint8)
+    cv2.drawContours(mask, _two_largest(positive), -1, 1, thickness=cv2.FILLED)
+    return mask.astype(bool)
+
+
+def _two_largest(positive: NDArray[np.bool_]) -> list[NDArray[np.int32]]:
+    outlines, _ = cv2.findContours(positive.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    return sorted(outlines, key=cv2.contourArea)[-2:]
+
+
+def doubt_of(z: NDArray[np.float32], shape: tuple[int, ...]) -> str:
+    """Why the lungs found on a film of `shape` are not to be believed, or "" where they look like a pair of lungs."""
+    if min(shape) < LEAST_SIDE_PX:
+        return f"the film has {shape[1]} x {shape[0]} pixels; lungs are looked for from {LEAST_SIDE_PX} on"
+    mask = mask_of(z, z.shape)
+    area = float(mask.mean())
+    if not AREA[0] <= area <= AREA[1]:
+        return f"the lungs would be {area:.0%} of the film"
+    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    tall, wide = ((span[-1] - span[0] + 1) / side for span, side in zip((rows, columns), mask.shape, strict=True))
+    if min(tall, wide) < LEAST_BOX:
+        return f"the lungs would be {wide:.0%} of the film's width and {tall:.0%} of its height"
+    smaller = _share_of_smaller_lung(mask)
+    if smaller < LEAST_LUNG:
+        return f"only one lung is seen: the other would have {smaller:.0%} of its area"
+    unsure = float((np.abs(z) < _UNSURE_LOGIT).sum() / mask.sum())
+    if unsure > MOST_UNSURE:
+        return f"the outline is unsure: {unsure:.0%} of the lungs' area could be lung or not"
+    return ""
+
+
+def _share_of_smaller_lung(mask: NDArray[np.bool_]) -> float:
+    """The smaller lung's area as a share of the larger one's. Lungs that touch are told apart by the box's middle."""
+    columns = np.flatnonzero(mask.any(axis=0))
+    middle = (columns[0] + columns[-1] + 1) // 2
+    areas = [float(mask[:, :middle].sum()), float(mask[:, middle:].sum())]
+    return min(areas) / max(areas)
+
+
+def overlay(pixels: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """The film, RGB uint8 (H, W, 3), with the mask's outline drawn on it."""
+    drawn = np.repeat(pixels[:, :, None], 3, axis=2)
+    outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    cv2.drawContours(drawn, outlines, -1, _ORANGE, thickness=max(1, round(max(pixels.shape) / 400)))
+    return drawn
+
+
+def save(path: Path, weights: dict[str, NDArray[np.floating]], preparation: Prepare, facts: dict[str, Any]) -> None:
+    """Write a lung network's folded weights with all that is needed to use them. facts: how it was made."""
+    from hilum import __version__
+    from hilum.files import whole_file
+
+    about = {
+        "format": FORMAT,
+        "network": "lungs",
+        "version": __version__,
+        "preparation": preparation.model_dump(mode="json"),
+        "training": facts,
+    }
+    tensors = {name: np.ascontiguousarray(value) for name, value in weights.items()}
+    with whole_file(path) as part:
+        safetensors.numpy.save_file(tensors, part, metadata={"hilum": json.dumps(about, allow_nan=False)})
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise WeightsError(
+            f"the lung network cannot be read: {error.strerror}",
+            where=str(path),
+            next_step="Make one with: hilum segment train DATA -o RUN",
+        ) from None
+
+
+def _unpacked(data: bytes, path: Path) -> tuple[dict[str, Any], dict[str, NDArray[np.float32]]]:
+    """What `save` wrote: facts, and weights as float32."""
+    try:
+        weights = safetensors.numpy.load(data)
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        about = json.loads(header.get("__metadata__", {}).get("hilum", "{}"))
+    except (safetensors.SafetensorError, ValueError) as error:
+        raise WeightsError(
+            f"this is no whole safetensors file: {error}", where=str(path), next_step="Copy it again."
+        ) from None
+    if about.get("network") != "lungs" or about.get("format") != FORMAT:
+        raise WeightsError(
+            "this is no lung network that this version of hilum knows",
+            where=str(path),
+            next_step="Make one with: hilum segment train DATA -o RUN",
+        )
+    for step in PLAN:
+        expected = {"weight": (step.width_out, step.width_in, step.kernel, step.kernel), "bias": (step.width_out,)}
+        for part, shape in expected.items():
+            found = weights.get(f"{step.name}.{part}")
+            if found is None or found.shape != shape:
+                there = "is missing" if found is None else f"is {found.shape}, not {shape}"
+                raise WeightsError(f"the tensors do not fit: {step.name}.{part} {there}", where=str(path))
+    try:
+        Prepare.model_validate(about.get("preparation"))
+    except pydantic.ValidationError as error:
+        raise WeightsError(f"the metadata are damaged: {error}", where=str(path)) from None
+    return about, {name: value.astype(np.float32) for name, value in weights.items()}

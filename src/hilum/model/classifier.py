@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pydantic
 import safetensors
 import safetensors.torch
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hilum import __version__
@@ -19,6 +21,8 @@ from hilum.files import whole_file
 from hilum.model import hub, weights, zoo
 from hilum.model.grey import GreyInput, fold
 from hilum.model.head import build_head
+from hilum.model.networks import stacked_block
+from hilum.model.normalise import Normalise, normaliser
 from hilum.model.weights import Origin, Weights
 from hilum.model.zoo import Backbone
 from hilum.progress import SILENT, Progress
@@ -33,8 +37,9 @@ Pooling = Literal["avg", "max", "avgmax", "flatten"]
 class Architecture(pydantic.BaseModel):
     """All that is needed to build the network again, stored with its weights.
 
-    backbone: timm architecture and tag. classes: in the order of the logits. mean, std: how the film, repeated in
-    three channels, is normalised. head and dropout as in the recipe.
+    backbone: timm architecture and tag, or a network of hilum's own. classes: in the order of the logits. mean, std:
+    how the film, repeated in three channels, is normalised before the first layer; 0 and 1 where normalise is fitted
+    on the train part, and does that before. The rest as in the recipe; files of before a field have its default.
     """
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
@@ -47,20 +52,32 @@ class Architecture(pydantic.BaseModel):
     head: schema.Head
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    normalise: Literal["pretrained", "featurewise", "zca"] = "pretrained"
+    cnn: schema.CNN | None = None
+    block: schema.Block = schema.Block()
 
 
 class Classifier(nn.Module):
     """Films (B, 1, side_px, side_px), float in [0, 1], to logits (B, K).
 
-    While training, what `set_unfrozen` froze stays as in evaluation: batch norm neither uses nor moves its statistics
-    of the batch. origin: where the backbone's weights came from.
+    They pass through normalise, grey, backbone, block and head; normalise and block do nothing where the recipe asks
+    for none. While training, what `set_unfrozen` froze stays as in evaluation: batch norm neither uses nor moves its
+    statistics of the batch. origin: where the backbone's weights came from.
     """
 
     def __init__(
-        self, grey: GreyInput, backbone: nn.Module, head: nn.Module, architecture: Architecture, origin: Origin | None
+        self,
+        normalise: nn.Module,
+        grey: GreyInput,
+        backbone: nn.Module,
+        block: nn.Module,
+        head: nn.Module,
+        architecture: Architecture,
+        origin: Origin | None,
     ) -> None:
         super().__init__()
-        self.grey, self.backbone, self.head = grey, backbone, head
+        self.normalise, self.grey, self.backbone = normalise, grey, backbone
+        self.block, self.head = block, head
         self.architecture, self.origin = architecture, origin
         self._frozen: list[nn.Module] = []
 
@@ -69,9 +86,17 @@ class Classifier(nn.Module):
         """K, the number of logits of a film."""
         return len(self.architecture.classes)
 
+    def backbone_output(self, x: Tensor) -> Tensor:
+        """What the backbone gives: pooled features (B, F), or its last map (B, C, h, w) where a block or flatten is.
+
+        With a frozen backbone it is the same in every epoch; what comes after it learns.
+        """
+        output: Tensor = self.backbone(self.grey(self.normalise(x)))
+        return output
+
     def features(self, x: Tensor) -> Tensor:
         """Pooled features (B, F), which the head takes."""
-        pooled: Tensor = self.backbone(self.grey(x))
+        pooled: Tensor = self.block(self.backbone_output(x))
         return pooled.flatten(1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -90,13 +115,21 @@ def build(
 ) -> Classifier:
     """The classifier that the recipe's [model] asks for, in evaluation mode, all of it unfrozen.
 
-    The first layer is folded, so that films give what the three-channel network gives. seed: of the head, and of the
-    backbone where it starts untrained, which is said through `progress`. Refused with RequestError: an unknown
-    backbone, a side that it cannot take, a pooling that it does not have; with WeightsError: see `weights.resolve`.
+    The first layer is folded, so that films give what the three-channel network gives. seed: of the head and block, and
+    of the backbone where it starts untrained, which is said through `progress`. Normalisation by the train part is
+    still to be fitted: `fit_normalisation`. Refused with RequestError: an unknown backbone, a side that it cannot take,
+    a pooling that it does not have; with WeightsError: see `weights.resolve`.
     """
     backbone = zoo.find(model.backbone)
+    if backbone.timm == "darkcovidnet" and model.pooling != "flatten":
+        raise RequestError(
+            "the last convolution of DarkCovidNet has a map per class, which its linear layer takes flat",
+            where=f"model.pooling = {model.pooling!r}",
+            next_step="Use --set model.pooling=flatten, and no layers in [model.head], as Ozturk et al. did.",
+        )
     found = weights.resolve(model.weights, backbone, progress=progress)
     progress.say(found.origin.note)
+    fitted = model.normalise != "pretrained"
     architecture = Architecture(
         backbone=backbone.timm,
         classes=tuple(classes),
@@ -104,30 +137,58 @@ def build(
         pooling=model.pooling,
         dropout=model.dropout,
         head=model.head,
-        mean=found.origin.mean,
-        std=found.origin.std,
+        mean=(0.0, 0.0, 0.0) if fitted else found.origin.mean,
+        std=(1.0, 1.0, 1.0) if fitted else found.origin.std,
+        normalise=model.normalise,
+        cnn=model.cnn if backbone.timm == "cnn" else None,
+        block=model.block,
     )
     return _assemble(architecture, backbone, found, seed=seed)
 
 
-def _assemble(architecture: Architecture, backbone: Backbone, found: Weights | None, *, seed: int) -> Classifier:
+def _assemble(
+    architecture: Architecture,
+    backbone: Backbone,
+    found: Weights | None,
+    *,
+    seed: int,
+    normalise: Mapping[str, Tensor] | None = None,
+) -> Classifier:
+    """normalise: the tensors of a fitted normalisation, whose shapes are taken."""
+    side_px, pooling, classes = architecture.side_px, architecture.pooling, len(architecture.classes)
+    has_block = architecture.block.layers > 0
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        network = weights.bare_network(backbone)
+        network = weights.bare_network(backbone, cnn=architecture.cnn, classes=classes)
         if found is not None:
             weights.load_into(network, found, backbone)
-        width = _fit_to_side(network, backbone, architecture.side_px, architecture.pooling)
+        shape = _fit_to_side(network, backbone, side_px, "flatten" if has_block else pooling)
         grey = fold(network, hub.published(backbone).first_conv, architecture.mean, architecture.std)
-        head = build_head(width, len(architecture.classes), architecture.head, dropout=architecture.dropout)
-    return Classifier(grey, network, head, architecture, found.origin if found else None).eval()
+        block = _block(shape, architecture.block, pooling) if has_block else nn.Identity()
+        with torch.inference_mode():
+            width = block.eval()(torch.zeros(1, *shape)).numel()
+        head = build_head(width, classes, architecture.head, dropout=architecture.dropout)
+    whitening = normaliser(architecture.normalise, side_px, normalise)
+    origin = found.origin if found else None
+    return Classifier(whitening, grey, network, block, head, architecture, origin).eval()
 
 
-def _fit_to_side(network: nn.Module, backbone: Backbone, side_px: int, pooling: Pooling) -> int:
-    """Set the film's side and the pooling; the number of features, found by passing one black film through."""
+def _block(shape: Sequence[int], how: schema.Block, pooling: Pooling) -> nn.Module:
+    if how.pool > min(shape[1:]):
+        raise RequestError(
+            f"the backbone's last map has {shape[1]} x {shape[2]} places, too few for a pool of {how.pool}",
+            where="model.block.pool",
+            next_step="Use --set model.block.pool=1, or larger films (prepare.side_px).",
+        )
+    return stacked_block(shape[0], how, pooling)
+
+
+def _fit_to_side(network: nn.Module, backbone: Backbone, side_px: int, pooling: Pooling) -> Sequence[int]:
+    """Set the film's side and the pooling; the shape of what comes out, found by passing one black film through."""
     resize: Any = getattr(network, "set_input_size", None)
     reset: Any = network.reset_classifier
     film = torch.zeros(1, 3, side_px, side_px)
-    advice = f"Its weights were trained at {backbone.side_px} px: use --set prepare.side_px={backbone.side_px}."
+    advice = f"It was made for {backbone.side_px} px: use --set prepare.side_px={backbone.side_px}."
     network.eval()
     try:
         if resize and side_px != backbone.side_px:
@@ -147,11 +208,17 @@ def _fit_to_side(network: nn.Module, backbone: Backbone, side_px: int, pooling: 
         raise RequestError(f"nothing is left of a film of {side_px} px in {backbone.timm}", next_step=advice)
     if pooling != "avg" and not is_map:
         raise RequestError(
-            f"{backbone.timm} has no feature map, so pooling {pooling!r} is not possible",
-            where="model.pooling",
-            next_step="Use model.pooling = 'avg', which is the network's own way of pooling.",
+            f"{backbone.timm} has no feature map, which pooling {pooling!r} or a block would need",
+            where="[model]",
+            next_step="Use model.pooling = 'avg', which is the network's own way of pooling, and no [model.block].",
         )
-    return features.numel()
+    return features.shape[1:]
+
+
+def fit_normalisation(classifier: Classifier, batches: Iterable[NDArray[np.uint8]]) -> None:
+    """Fit model.normalise in place to the films of the train part, uint8 (n, side_px, side_px) at a time."""
+    if isinstance(classifier.normalise, Normalise):
+        classifier.normalise.fit(batches)
 
 
 def backbone_layers(classifier: Classifier) -> list[nn.Module]:
@@ -164,7 +231,7 @@ def backbone_layers(classifier: Classifier) -> list[nn.Module]:
 
 
 def set_unfrozen(classifier: Classifier, unfreeze: Literal["none", "all"] | int) -> None:
-    """Let all, none, or the last N layers of the backbone learn; the head always does.
+    """Let all, none, or the last N layers of the backbone learn; the block and the head always do.
 
     A layer is a module that has weights of its own (convolution, batch norm, linear), in the order in which the
     network lists them. Refused with RequestError: more layers than there are.
@@ -264,9 +331,10 @@ def load(path: Path) -> tuple[Classifier, dict[str, Any]]:
         raise WeightsError(f"the metadata are damaged: {error}", where=str(path)) from None
     if list(architecture.classes) != metadata.get("classes"):
         raise WeightsError("the classes are not those of the architecture", where=str(path))
-    classifier = _assemble(architecture, zoo.find(architecture.backbone), None, seed=0)
-    classifier.origin = origin
     tensors = safetensors.torch.load_file(path)
+    fitted = {name.removeprefix("normalise."): tensors[name] for name in tensors if name.startswith("normalise.")}
+    classifier = _assemble(architecture, zoo.find(architecture.backbone), None, seed=0, normalise=fitted)
+    classifier.origin = origin
     last = [name for name in classifier.state_dict() if name.startswith("head.")][-1]
     if last in tensors and len(tensors[last]) != len(architecture.classes):
         raise WeightsError(

@@ -16,6 +16,8 @@ from hilum.model.zoo import Backbone
 from hilum.progress import SILENT, Progress
 
 FILE = "model.safetensors"
+# Chest films have about half of the greys, and a quarter of them is one spread; for networks without published weights.
+FILM_MEAN, FILM_STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,9 @@ class Published:
 
 
 def published(backbone: Backbone) -> Published:
-    """timm's `pretrained_cfg` of the backbone, in our words."""
+    """timm's `pretrained_cfg` of the backbone, in our words. Of a network of hilum's own nothing is published."""
+    if backbone.own:
+        return Published(None, None, FILM_MEAN, FILM_STD, None, "layers.conv1")
     from timm.models import get_pretrained_cfg
 
     cfg = get_pretrained_cfg(backbone.timm)

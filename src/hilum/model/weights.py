@@ -20,10 +20,11 @@ from timm.models.vgg import VGG
 from torch import Tensor, nn
 
 from hilum.errors import RequestError, WeightsError
-from hilum.model import hub, store, zoo
+from hilum.model import hub, networks, store, zoo
 from hilum.model.store import Stored, Triple
 from hilum.model.zoo import Backbone
 from hilum.progress import SILENT, Progress
+from hilum.recipe import schema
 
 State = dict[str, Tensor]
 
@@ -34,7 +35,11 @@ CLASSIFIERS = ("fc.", "classifier.", "head.", "last_linear.", "classif.", "pre_l
 
 @dataclass(frozen=True)
 class Origin:
-    """Where weights came from, as it is recorded in the run. mean, std: how the three channels are normalised."""
+    """Where weights came from, as it is recorded in the run. mean, std: how the three channels are normalised.
+
+    backbone: architecture and tag of pretrained weights; else the architecture alone, since a file need not hold the
+    weights of timm's tag.
+    """
 
     kind: Literal["pretrained", "file", "none"]
     backbone: str
@@ -76,7 +81,7 @@ def resolve(weights: str, backbone: Backbone, *, progress: Progress = SILENT) ->
     """
     known = hub.published(backbone)
     if weights == "none":
-        return Weights(Origin("none", backbone.timm, "random", None, None, known.mean, known.std), None)
+        return Weights(Origin("none", backbone.architecture, "random", None, None, known.mean, known.std), None)
     if weights == "pretrained":
         held = store.get(backbone.timm)
         stored = store.checked(held) if held else hub.fetch(backbone, progress=progress)
@@ -101,7 +106,7 @@ def resolve(weights: str, backbone: Backbone, *, progress: Progress = SILENT) ->
     mean = stated(facts, "mean", path) or known.mean
     std = stated(facts, "std", path) or known.std
     licence = facts.get("licence") or facts.get("license")
-    return Weights(Origin("file", backbone.timm, str(path), store.sha256(path), licence, mean, std), state)
+    return Weights(Origin("file", backbone.architecture, str(path), store.sha256(path), licence, mean, std), state)
 
 
 def read_safetensors(path: Path) -> tuple[State, dict[str, str]]:
@@ -144,8 +149,13 @@ def parse_triple(text: str, where: str) -> Triple:
     return red, green, blue
 
 
-def bare_network(backbone: Backbone) -> nn.Module:
-    """timm's network with three channels and random weights, without its classifier."""
+def bare_network(backbone: Backbone, *, cnn: schema.CNN | None = None, classes: int = 2) -> nn.Module:
+    """The network with three channels and random weights, without its classifier.
+
+    cnn and classes: for networks of hilum's own, see `networks.build`.
+    """
+    if backbone.own:
+        return networks.build(backbone, cnn or schema.CNN(), classes)
     # VGG's two dense layers of 4096 belong to the classifier, as in Keras' include_top: made tiny, since drawing their
     # 120 million weights takes seconds, and then left out.
     tiny = {"mlp_ratio": 1 / 4096} if backbone.architecture.startswith("vgg") else {}

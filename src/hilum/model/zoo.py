@@ -1,4 +1,4 @@
-"""The backbones by the names that people use, and every other network of timm by timm's own name.
+"""The backbones by the names that people use: of timm, of hilum's own, and every other network of timm by timm's name.
 
 The weights' tag is part of the name (`resnet50.tv_in1k`): timm's default for `resnet50` has changed over the years,
 and with it what "pretrained" meant. This module needs no torch until a name that is not in the table is looked up.
@@ -18,9 +18,9 @@ from hilum.errors import RequestError
 class Backbone:
     """A network without its classifier, and which pretrained weights are meant.
 
-    name: as people write it. timm: architecture and tag of the weights. side_px: of the square films that the weights
-    were trained on. parameters_m: in millions, without the classifier; None where not listed. licence: of the
-    weights, None where it is not stated.
+    name: as people write it. timm: architecture and tag of the weights; of `OWN` the name alone. side_px: of the square
+    films that the weights were trained on, or that the network was made for. parameters_m: in millions, without the
+    classifier; None where not listed. licence: of the weights, None where it is not stated.
     """
 
     name: str
@@ -33,6 +33,11 @@ class Backbone:
     def architecture(self) -> str:
         """The timm architecture, without the weights' tag."""
         return self.timm.partition(".")[0]
+
+    @property
+    def own(self) -> bool:
+        """Whether hilum builds it (`hilum.model.networks`), and nobody publishes weights of it."""
+        return self in OWN.values()
 
 
 # The key is the name in small letters without hyphens, blanks and underscores.
@@ -53,6 +58,12 @@ BACKBONES: Mapping[str, Backbone] = {
     "mobilenetv1": Backbone("MobileNetV1", "mobilenetv1_100.ra4_e3600_r224_in1k", 224, 3.2, "apache-2.0"),
     "mobilenetv2": Backbone("MobileNetV2", "mobilenetv2_100.ra_in1k", 224, 2.2, "apache-2.0"),
 }
+# Networks that timm does not have. The keys are written as those above.
+OWN: Mapping[str, Backbone] = {
+    "cnn": Backbone("CNN", "cnn", 224, None, None),
+    "covientistcnn": Backbone("Covientist CNN", "covientist-cnn", 224, 0.4, None),
+    "darkcovidnet": Backbone("DarkCovidNet", "darkcovidnet", 256, 1.2, None),
+}
 # Other ways in which the papers and Keras write them.
 SYNONYMS: Mapping[str, str] = {
     "vgg": "vgg16",
@@ -68,7 +79,7 @@ SYNONYMS: Mapping[str, str] = {
 
 
 def find(name: str) -> Backbone:
-    """The backbone of a name: of the table in any case and with any hyphens, or of timm with or without a tag.
+    """The backbone of a name: of the tables in any case and with any hyphens, or of timm with or without a tag.
 
     Refused with RequestError, which names the nearest ones: a name that neither has.
 
@@ -79,8 +90,8 @@ def find(name: str) -> Backbone:
     """
     key = re.sub(r"[\s_-]", "", name.lower())
     key = SYNONYMS.get(key, key)
-    if key in BACKBONES:
-        return BACKBONES[key]
+    if key in BACKBONES or key in OWN:
+        return BACKBONES.get(key) or OWN[key]
     for backbone in BACKBONES.values():
         if name.lower() in (backbone.timm, backbone.architecture):
             return backbone
@@ -98,7 +109,8 @@ def _of_timm(name: str) -> Backbone:
         cfg = None
     if cfg is None:
         tagged = timm.list_pretrained(f"{architecture}.*") if timm.is_model(architecture) else []
-        near = _nearest(name, tagged or [*(backbone.name for backbone in BACKBONES.values()), *timm.list_models()])
+        named = [backbone.name for backbone in (*BACKBONES.values(), *OWN.values())]
+        near = _nearest(name, tagged or [*named, *timm.list_models()])
         raise RequestError(
             f"there is no backbone {name!r}" + (f"; the nearest are {', '.join(near)}" if near else ""),
             where="model.backbone",

@@ -11,6 +11,7 @@ from hilum.errors import DataError, RequestError
 from hilum.evaluation.run_folder import RunFolder
 from hilum.model import classifier as classifiers
 from hilum.model.classifier import Classifier
+from hilum.model.normalise import check_zca
 from hilum.recipe.load import nearest
 from hilum.recipe.schema import Audit, Explain, Recipe
 
@@ -47,6 +48,8 @@ def check_films(recipe: Recipe, collection: Collection) -> None:
             if name not in classes:
                 raise RequestError(f"there is no class {name!r}", where=where, next_step=nearest(name, classes))
     films = collection.manifest
+    if recipe.model.normalise == "zca":
+        check_zca(int((films["part"] == "train").sum()), recipe.prepare.side_px)
     if not (films["part"] == "validation").any():
         raise RequestError(
             "training needs a validation part, on which its best epoch is chosen",

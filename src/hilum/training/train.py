@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -17,7 +17,7 @@ from hilum.errors import RequestError
 from hilum.evaluation.calibration import fit_temperature
 from hilum.evaluation.evaluate import evaluate
 from hilum.evaluation.predictions import from_probabilities, write_predictions
-from hilum.evaluation.run_folder import RunFolder
+from hilum.evaluation.run_folder import HISTORY_COLUMNS, RunFolder
 from hilum.files import whole_file, write_json, write_text
 from hilum.model import classifier as classifiers
 from hilum.model import machine
@@ -32,6 +32,10 @@ from hilum.training.environment import describe_environment, now, sha256_of
 from hilum.training.prepared import Films, prepare_films
 from hilum.training.schedule import best_epoch, higher_is_better
 from hilum.training.stage import StageJob, train_stage
+
+NOT_TRAINED = (
+    "UNTRAINED HEAD, not trained: every stage has epochs = 0, so these are the figures of a random head, a baseline"
+)
 
 
 def train(recipe: Recipe, out: Path | str, *, resume: bool = False, progress: Progress = SILENT) -> RunFolder:
@@ -78,7 +82,7 @@ def _started(recipe: Recipe, out: Path, progress: Progress) -> RunFolder:
     return begin(recipe, out, collection, device=kind)
 
 
-def begin(recipe: Recipe, out: Path, collection: Collection, *, device: str) -> RunFolder:
+def begin(recipe: Recipe, out: Path, collection: Collection, *, device: Literal["cpu", "cuda"]) -> RunFolder:
     """A run folder that `train` goes on with when it is asked to resume: these films, nothing trained yet."""
     about = {
         **describe_environment(),
@@ -121,6 +125,7 @@ def _fit(run: RunFolder, recipe: Recipe, progress: Progress) -> None:
     classifier = classifiers.build(
         recipe.model, about["classes"], side_px=recipe.prepare.side_px, seed=recipe.training.seed, progress=progress
     )
+    classifiers.fit_normalisation(classifier, films.where(parts == "train").batches())
     classifier = classifier.to(memory_format=torch.channels_last).to(about["device"])
     history = _stages(run, recipe, classifier, films, parts, progress)
     classifier = classifier.to(about["device"])  # Lightning leaves it on the processor
@@ -128,7 +133,9 @@ def _fit(run: RunFolder, recipe: Recipe, progress: Progress) -> None:
         history.to_csv(part, index=False)
     notes = list(about["notes"])
     temperature = 1.0
-    if recipe.evaluate.calibrate:
+    if history.empty:
+        notes.append(NOT_TRAINED)
+    elif recipe.evaluate.calibrate:
         validation = films.where(parts == "validation")
         fitted = fit_temperature(validation.y, softmax(logits(classifier, validation.batches())))
         temperature = fitted.value
@@ -168,6 +175,8 @@ def _stages(
     about = run.environment()
     histories = []
     for number, stage in enumerate(recipe.stage, 1):
+        if not stage.epochs:
+            continue
         job = StageJob(
             number=number,
             stage=stage,
@@ -191,7 +200,7 @@ def _stages(
             f"{best['validation_macro_f1']:.4f}"
         )
         histories.append(history)
-    return pd.concat(histories, ignore_index=True)
+    return pd.concat(histories, ignore_index=True) if histories else pd.DataFrame(columns=list(HISTORY_COLUMNS))
 
 
 def _predict(run: RunFolder, recipe: Recipe, progress: Progress) -> None:

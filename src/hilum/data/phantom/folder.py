@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 
@@ -16,8 +17,9 @@ from hilum.data.manifest import write_manifest
 from hilum.data.phantom.acquisition import Film
 from hilum.data.phantom.collection import COPY_QUALITY, Collection, Planned, collection, film_file
 from hilum.data.phantom.findings import Finding
-from hilum.errors import RequestError
+from hilum.errors import FilmError, RequestError
 from hilum.files import whole_file, write_text
+from hilum.image.workers import map_films
 from hilum.progress import SILENT, Progress
 
 _MARK = "phantom.txt"
@@ -42,21 +44,29 @@ def write(films: Collection, folder: Path | str, *, masks: bool = True, progress
             [str(path) if plan.finding else pd.NA for path, plan in zip(where["finding"], films.planned, strict=True)],
             dtype="string",
         )
-    with progress.task("making films", total=len(films)) as advance:
+    files = [[folder / film_file(plan)] for plan in films.planned]
+    if masks:
         for row, plan in enumerate(films.planned):
-            wanted = [folder / film_file(plan)]
-            if masks:
-                wanted += [where["lungs"][row]] + ([where["finding"][row]] if plan.finding else [])
-            if not all(path.is_file() for path in wanted):
-                made = films[row]
-                contents = [_encoded(made.pixels, plan, films.seed)]
-                contents += [_png(mask.view(np.uint8) * np.uint8(255)) for mask in (made.lungs, made.finding)]
-                for path, content in zip(wanted, contents, strict=False):
-                    with whole_file(path) as part:
-                        part.write_bytes(content)
+            files[row] += [where["lungs"][row]] + ([where["finding"][row]] if plan.finding else [])
+    missing = [row for row, wanted in enumerate(files) if not all(path.is_file() for path in wanted)]
+    with progress.task("making films", total=len(films)) as advance:
+        advance(len(films) - len(missing))
+        for index, contents in map_films(partial(_contents, films), missing, workers=None):
+            if isinstance(contents, FilmError):
+                raise contents
+            for path, content in zip(files[missing[index]], contents, strict=False):
+                with whole_file(path) as part:
+                    part.write_bytes(content)
             advance(1)
     write_manifest(manifest, folder / "manifest.csv")
     return manifest
+
+
+def _contents(films: Collection, row: int) -> list[bytes]:
+    """The files of one film: itself, the mask of the lungs, that of the finding."""
+    made = films[row]
+    masks = [_png(mask.view(np.uint8) * np.uint8(255)) for mask in (made.lungs, made.finding)]
+    return [_encoded(made.pixels, films.planned[row], films.seed), *masks]
 
 
 def demo_collection(folder: Path | str, *, seed: int = 0, progress: Progress = SILENT) -> pd.DataFrame:

@@ -144,6 +144,8 @@ def _refuse_a_folder_of_collections(path: Path) -> None:
 def read(*sources: str | Path) -> pd.DataFrame:
     """One manifest of all the sources, with what the readers left out in `attrs["left_out"]`, a list of (what, count).
 
+    `attrs["read_from"]` says how many rows are of which source, as (source, rows) in the rows' order.
+
     A film that two sources name stays once, and is counted. Two of the user's own sources with one name become two
     (`films`, `films-2`), with patients of their own, unless `name=` says that they are one; where only image ids meet,
     as with two copies of a public collection, only the ids are numbered: its patients are the same people.
@@ -160,14 +162,17 @@ def read(*sources: str | Path) -> pd.DataFrame:
         for source, manifest in zip(asked, manifests, strict=True)
         for what, count in left_out(manifest)
     ]
+    rows = [(str(source), len(manifest)) for source, manifest in zip(asked, manifests, strict=True)]
     if len(manifests) > 1:
         manifests, twice = _without_films_named_before(manifests)
         told += [
             (f"{source}: films that an earlier source names", n) for source, n in zip(asked, twice, strict=True) if n
         ]
+        rows = [(name, count - n) for (name, count), n in zip(rows, twice, strict=True)]
         manifests = _with_ids_of_their_own(asked, manifests)
     merged = manifests[0] if len(manifests) == 1 else conform(_joined(manifests), where="the merged sources")
     merged.attrs["left_out"] = told
+    merged.attrs["read_from"] = rows
     return merged
 
 

@@ -83,7 +83,7 @@ def _kind(annotation: Any) -> str:
         return f"{_kind(inner[0])} -> {_kind(inner[1])}"
     if origin in (Union, UnionType):
         return " or ".join(_kind(part) for part in inner)
-    names = {str: "text", int: "whole number", float: "number", bool: "true or false", type(None): "none"}
+    names = {str: "text", int: "whole number", float: "number", bool: "true or false", type(None): "none", Any: "value"}
     return names.get(annotation, "section")
 
 

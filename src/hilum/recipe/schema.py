@@ -6,9 +6,10 @@ key is unknown.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -251,6 +252,69 @@ class Predict(Section):
     )
 
 
+class Range(Section):
+    """From low to high, both included; whole numbers where the recipe's key takes those."""
+
+    low: int | float
+    high: int | float
+    log: bool = Field(False, description="drawn evenly over the logarithm")
+    step: int | float | None = Field(None, gt=0, description="distance of the values; a grid needs it")
+
+    @model_validator(mode="after")
+    def _goes_up(self) -> Range:
+        if self.low >= self.high:
+            raise ValueError(f"low {self.low} is not below high {self.high}")
+        if self.log and self.low <= 0:
+            raise ValueError(f"a logarithm needs a low above 0, not {self.low}")
+        if self.log and self.step is not None:
+            raise ValueError("log and step exclude each other: list the values instead")
+        return self
+
+
+Values = Annotated[list[Any], Field(min_length=1)]
+# Told apart by their form, so that what is wrong with a range is not said of a list.
+ValuesOrRange = Annotated[
+    Annotated[Values, Tag("values")] | Annotated[Range, Tag("range")],
+    Discriminator(lambda value: "range" if isinstance(value, dict | Range) else "values"),
+]
+
+
+class Search(Section):
+    """What `hilum search` tries, and by what it chooses; always on the validation part, never on test."""
+
+    method: Literal["random", "tpe", "grid", "one_at_a_time"] = Field(
+        "tpe",
+        description="one_at_a_time: all values of a key, the best of which is fixed before the next key, in the order "
+        "of [search.space]",
+    )
+    trials: int | None = Field(
+        None, ge=1, description="at most; empty: all of grid and one_at_a_time, 30 of random and tpe"
+    )
+    monitor: Literal["loss", "accuracy", "balanced_accuracy", "macro_f1", "macro_auroc"] = Field(
+        "balanced_accuracy", description="on the validation part, at the epoch whose weights the last stage keeps"
+    )
+    prune: bool = Field(False, description="end a trial whose monitor is below the median of the others at its epoch")
+    stages: int | None = Field(None, ge=1, description="a trial trains only the first so many stages; empty: all")
+    seed: int = Field(0, ge=0)
+    space: dict[str, ValuesOrRange] = Field(
+        {}, description='key of the recipe -> list of values or { low, high, log, step }, as "stage.learning_rate"'
+    )
+
+    @field_validator("space", mode="before")
+    @classmethod
+    def _flat(cls, space: Any) -> Any:
+        return dict(_flat_keys(space)) if isinstance(space, dict) else space
+
+
+def _flat_keys(tables: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Keys without quotes are tables in TOML: stage.learning_rate = [...] is read as "stage.learning_rate" is."""
+    for key, value in tables.items():
+        if isinstance(value, dict) and not set(value) & set(Range.model_fields):
+            yield from _flat_keys(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
 class Explain(Section):
     """Which maps the report shows; nothing reads this section yet."""
 
@@ -294,6 +358,7 @@ class Recipe(Section):
     training: Training = Training()
     evaluate: Evaluate = Evaluate()
     predict: Predict = Predict()
+    search: Search = Search()
     explain: Explain = Explain()
     audit: Audit = Audit()
 

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from hilum.data.confounding import told_apart
+from hilum.data.words import enumerated
+
 FEW_PATIENTS = 50
 ADULT_YEARS = 18
-TOLD_APART = 0.85  # balanced accuracy of a class against the rest
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ def _always(classes: Sequence[str]) -> list[Limit]:
             "and no authority has cleared it.",
         ),
         Limit(
-            f"Not for anything but {_enumerate(classes, 'or')}",
+            f"Not for anything but {enumerated(classes, 'or')}",
             f"The model always names one of these {len(classes)} classes, also for a film that shows something else, "
             "is no chest film, or shows two of them at once.",
         ),
@@ -59,16 +61,15 @@ def _always(classes: Sequence[str]) -> list[Limit]:
 
 
 def _by_age(films: pd.DataFrame, classes: Sequence[str]) -> list[Limit]:
+    unknown = _largely_unknown(
+        films["age_years"],
+        "Ages",
+        "nobody can say for which ages the model was made, nor whether it tells children from adults instead of sick "
+        "from well",
+    )
+    if unknown:
+        return unknown
     known = films[films["age_years"].notna()]
-    share = len(known) / max(len(films), 1)
-    if share < 0.5:
-        return [
-            Limit(
-                "Ages are largely unknown",
-                f"Age is known for {len(known)} of {len(films)} films, so nobody can say for which ages the model was "
-                "made, nor whether it tells children from adults instead of sick from well.",
-            )
-        ]
     ages = known["age_years"].to_numpy(float)
     low, high = np.quantile(ages, [0.025, 0.975])
     found = []
@@ -89,17 +90,21 @@ def _by_age(films: pd.DataFrame, classes: Sequence[str]) -> list[Limit]:
     return found
 
 
+def _largely_unknown(column: pd.Series, what: str, because: str) -> list[Limit]:
+    """A limit where a property is known for less than half of the films."""
+    known = int(column.notna().sum())
+    if known and known >= 0.5 * len(column):
+        return []
+    return [Limit(f"{what} are largely unknown", f"Known for {known} of {len(column)} films, so {because}.")]
+
+
 def _by_sex(films: pd.DataFrame) -> list[Limit]:
-    known = films["sex"].dropna()
-    if len(known) < 0.5 * len(films):
-        return [
-            Limit(
-                "Sex is largely unknown",
-                f"It is known for {len(known)} of {len(films)} films, so nobody can say whether the model "
-                "works as well for women as for men.",
-            )
-        ]
-    shares = known.value_counts(normalize=True)
+    unknown = _largely_unknown(
+        films["sex"], "Sexes", "nobody can say whether the model works as well for women as for men"
+    )
+    if unknown:
+        return unknown
+    shares = films["sex"].value_counts(normalize=True)
     if shares.max() >= 0.9:
         word = {"F": "men", "M": "women"}.get(str(shares.idxmax()), "the other sex")
         return [
@@ -109,42 +114,32 @@ def _by_sex(films: pd.DataFrame) -> list[Limit]:
 
 
 def _by_view(films: pd.DataFrame) -> list[Limit]:
+    unknown = _largely_unknown(
+        films["view"],
+        "Views",
+        "standing patients (PA) and patients in bed (AP) may be mixed, and lateral films may be among them",
+    )
+    if unknown:
+        return unknown
     known = films["view"].dropna()
-    if len(known) < 0.5 * len(films):
-        return [
-            Limit(
-                "Views are largely unknown",
-                f"The view is known for {len(known)} of {len(films)} films; standing patients (PA) and patients in bed "
-                "(AP) may be mixed, and lateral films may be among them.",
-            )
-        ]
     absent = [view for view in ("PA", "AP", "lateral") if not known.str.startswith(view).any()]
     if not absent:
         return []
-    there = _enumerate([f"{view} ({count})" for view, count in known.value_counts().head(4).items()], "and")
-    return [Limit(f"Not for {_enumerate(absent, 'or')} views", f"The known views are {there}.")]
+    there = enumerated([f"{view} ({count})" for view, count in known.value_counts().head(4).items()], "and")
+    return [Limit(f"Not for {enumerated(absent, 'or')} views", f"The known views are {there}.")]
 
 
 def _by_source(films: pd.DataFrame) -> list[Limit]:
-    sources = films["source"].value_counts()
-    found = []
+    sources = set(films["source"])
+    told = _told_apart(films, "source")
     if len(sources) == 1:
-        found.append(
-            Limit(
-                "Not shown to work anywhere else",
-                f"All films come from {sources.index[0]}. A test part from the same collection says nothing about "
-                "other hospitals; judge the model on films from elsewhere with: hilum evaluate RUN --data SOURCE.",
-            )
-        )
+        reason = f"All films come from {next(iter(sources))}; a test part of it says nothing about other hospitals"
     elif "part" in films and set(films.loc[films["part"] == "test", "source"]) <= _learned_from(films):
-        found.append(
-            Limit(
-                "Not shown to work anywhere else",
-                "Every source of the test part is in the train part too, so this is no external validation. "
-                "Judge the model on films from elsewhere with: hilum evaluate RUN --data SOURCE.",
-            )
-        )
-    return found + _told_apart(films, "source")
+        reason = "Every source of the test part is in the train part too, so this is no external validation"
+    else:
+        return told
+    advice = "Judge the model on films from elsewhere with: hilum evaluate RUN --data SOURCE."
+    return [Limit("Not shown to work anywhere else", f"{reason}. {advice}"), *told]
 
 
 def _learned_from(films: pd.DataFrame) -> set[str]:
@@ -156,31 +151,18 @@ def _learned_from(films: pd.DataFrame) -> set[str]:
 
 
 def _told_apart(films: pd.DataFrame, column: str) -> list[Limit]:
-    """A limit where knowing the column alone would tell a class from the rest.
-
-    For each class, the column says yes for the values in which the class is commoner than overall. Where that has a
-    balanced accuracy of at least 0.85, a model could do as well without looking at a lung (DeGrave et al. 2021, Nat.
-    Mach. Intell. 3:610).
-    """
-    known = films[films[column].notna() & films["class"].notna()]
-    table = pd.crosstab(known[column], known["class"])
-    if table.shape[0] < 2 or table.shape[1] < 2:
-        return []
-    found = []
-    for name in table.columns:
-        of_class, others = table[name], table.drop(columns=name).sum(axis=1)
-        yes = of_class / (of_class + others) > of_class.sum() / len(known)
-        hits, false = int(of_class[yes].sum()), int(others[yes].sum())
-        if (hits / of_class.sum() + 1 - false / others.sum()) / 2 >= TOLD_APART:
-            values = _enumerate([str(value) for value in table.index[yes]], "or")
-            found.append(f"{hits} of {of_class.sum()} {name} films are {values}, and {false} of {others.sum()} others")
+    """A limit where knowing the column alone would tell a class from the rest (DeGrave et al. 2021)."""
+    found = [
+        f"{told.hits} of {told.of} {told.label} films are {enumerated(told.commoner_in, 'or')}, "
+        f"and {told.false} of {told.others} others"
+        for told in told_apart(films[column], films["class"])
+    ]
     if not found:
         return []
-    told = found[:1] if table.shape[1] == 2 else found  # of two classes, one says it all
     return [
         Limit(
             f"The model may be reading the {column} of a film, not its finding",
-            f"By {column} alone: {'; '.join(told)}.",
+            f"By {column} alone: {'; '.join(found)}.",
         )
     ]
 
@@ -211,16 +193,7 @@ def _by_size(films: pd.DataFrame, classes: Sequence[str]) -> list[Limit]:
         return []
     return [
         Limit(
-            f"Figures of {_enumerate([text.rsplit(' (', 1)[0] for text in few], 'and')} are rough",
-            f"Patients in the test part: {_enumerate(few, 'and')}. Read the intervals, not the values.",
+            f"Figures of {enumerated([text.rsplit(' (', 1)[0] for text in few], 'and')} are rough",
+            f"Patients in the test part: {enumerated(few, 'and')}. Read the intervals, not the values.",
         )
     ]
-
-
-def _enumerate(names: Sequence[str], last: str) -> str:
-    """
-    >>> _enumerate(["PA", "AP", "lateral"], "or")
-    'PA, AP or lateral'
-    """
-    names = [str(name) for name in names]
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} {last} {names[-1]}" if names else "none"

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from hilum.data.manifest import PARTS
+from hilum.data.words import count_of
 from hilum.evaluation.evaluate import OF_A_CLASS, OVERALL
 
 UNKNOWN = "unknown"
@@ -197,14 +198,6 @@ def _ordered(first: Iterable[str], names: Iterable[str]) -> list[str]:
 def known_fields(manifest: pd.DataFrame, fields: Sequence[str]) -> list[tuple[str, int, int]]:
     """(field, films for which it is known, all films)."""
     return [(field, int(manifest[field].notna().sum()), len(manifest)) for field in fields if field in manifest]
-
-
-def count_of(n: int, one: str, many: str = "") -> str:
-    """
-    >>> count_of(1, "film"), count_of(1200, "film")
-    ('1 film', '1200 films')
-    """
-    return f"{n} {one if n == 1 else many or one + 's'}"
 
 
 def _named(values: pd.Series) -> pd.Series:

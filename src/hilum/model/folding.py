@@ -55,6 +55,8 @@ def _pairs(classifier: Classifier) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
             handles.append(module.register_forward_hook(after))
         elif isinstance(module, nn.BatchNorm2d) and not module.training:
             handles.append(module.register_forward_pre_hook(before))
+    if not handles:  # a head alone, or nothing is frozen
+        return []
     was_training, side = classifier.training, classifier.architecture.side_px
     try:
         with torch.inference_mode():

@@ -5,16 +5,41 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from hilum.errors import DataError
 from hilum.image.cache import PreparedCache
 from hilum.model.inference import BATCH
 from hilum.progress import Progress
 from hilum.recipe.schema import Prepare
+
+
+class Batch(NamedTuple):
+    """The numbers of the films of one step, and where in its stage that step stands; both counted from 0."""
+
+    epoch: int
+    step: int
+    films: NDArray[np.int64]
+
+
+class Examples(Protocol):
+    """What a stage learns from: films, or what a frozen backbone makes of them."""
+
+    @property
+    def y(self) -> NDArray[np.int64]: ...
+
+    @property
+    def sources(self) -> NDArray[np.object_]: ...
+
+    def __len__(self) -> int: ...
+
+    def read(self, batch: Batch) -> Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -32,6 +57,10 @@ class Films:
     def where(self, chosen: NDArray[np.bool_]) -> Films:
         """The chosen films, in the same order."""
         return Films(self.cache, self.rows[chosen], self.y[chosen], self.sources[chosen])
+
+    def read(self, batch: Batch) -> Tensor:
+        """The films of a step, uint8 (n, 1, side, side)."""
+        return torch.from_numpy(self.cache.read(self.rows[batch.films]))[:, None]
 
     def batches(self, size: int = BATCH) -> Iterator[NDArray[np.uint8]]:
         """All films in order, uint8 (n, side, side) at a time."""

@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -40,31 +40,58 @@ from hilum.progress import Progress
 from hilum.recipe.schema import Augment, Balance, Stage
 from hilum.training import balance as balancing
 from hilum.training.augment import augment, mix
-from hilum.training.prepared import Films
+from hilum.training.prepared import Batch, Examples
 from hilum.training.schedule import best_epoch, has_stopped, higher_is_better, learning_rate
+
+OPTIMISERS: Mapping[str, Callable[..., torch.optim.Optimizer]] = {
+    "sgd": torch.optim.SGD,
+    "rmsprop": torch.optim.RMSprop,
+    "adagrad": torch.optim.Adagrad,
+    "adadelta": torch.optim.Adadelta,
+    "adam": torch.optim.Adam,
+    "amsgrad": torch.optim.Adam,
+    "adamax": torch.optim.Adamax,
+    "nadam": torch.optim.NAdam,
+    "adamw": torch.optim.AdamW,
+}
+
+
+def _unheard(row: Mapping[str, float]) -> None:
+    """What is done with an epoch's figures when nobody asks."""
 
 
 @dataclass(frozen=True)
 class StageJob:
-    """Everything one stage needs besides the network."""
+    """Everything one stage needs besides the network.
+
+    train, validation: films, or their features where the network is a head alone. told: is given the figures of each
+    epoch, named as in the history, and may end the stage by raising.
+    """
 
     number: int
     stage: Stage
     classes: tuple[str, ...]
-    train: Films
-    validation: Films
+    train: Examples
+    validation: Examples
     augment: Augment
     balance: Balance
     seed: int
     precision: str
     accelerator: str
     folder: Path
+    told: Callable[[Mapping[str, float]], None] = _unheard
 
     @cached_property
     def steps_per_epoch(self) -> int:
         return balancing.batches_per_epoch(
             self.train.y, self.train.sources, self.classes, self.balance, self.stage.batch_size
         )
+
+    def batches(self, epoch: int) -> list[NDArray[np.int64]]:
+        """The numbers of the films of each step of an epoch."""
+        rng = np.random.default_rng([self.seed, self.number, epoch])
+        train = self.train
+        return balancing.epoch_batches(train.y, train.sources, self.classes, self.balance, self.stage.batch_size, rng)
 
     def generator(self, epoch: int, step: int) -> torch.Generator:
         """Randomness that depends on nothing but where in the training we are."""
@@ -207,11 +234,8 @@ class _StageModule(L.LightningModule):
         self._judged.append((self.judged(self._shrunk(films)).float(), y))
 
     def _shrunk(self, films: Tensor) -> Tensor:
-        """Films in [0, 1], of the stage's side; an epoch is judged at the side it learns from."""
-        films, side = films.float() / 255.0, self.job.stage.side_px
-        if side is None or side == films.shape[-1]:
-            return films
-        return F.interpolate(films, size=(side, side), mode="area")
+        """Films in [0, 1], of the stage's side; an epoch is judged at the side it learns from. Features as they are."""
+        return films if films.is_floating_point() else shrunk(films, self.job.stage.side_px)
 
     def on_train_epoch_end(self) -> None:
         z = torch.cat([logits for logits, _ in self._judged]).double()
@@ -233,12 +257,21 @@ class _StageModule(L.LightningModule):
             )
         self.history = pd.DataFrame([*self.history.to_dict("records"), row], columns=list(HISTORY_COLUMNS))
         self.trainer.should_stop = self.is_finished()
+        self.job.told(row)
 
     def _set_learning_rate(self, step: int) -> None:
         done = self.current_epoch * self.job.steps_per_epoch + step
         rate = learning_rate(self.job.stage, done, self.job.steps_per_epoch, self.monitored)
         for group in self.trainer.optimizers[0].param_groups:
             group["lr"] = rate
+
+
+def shrunk(films: Tensor, side_px: int | None) -> Tensor:
+    """Films uint8 (B, 1, H, W) as float in [0, 1], of the side asked for."""
+    films = films.float() / 255.0
+    if side_px is None or side_px == films.shape[-1]:
+        return films
+    return F.interpolate(films, size=(side_px, side_px), mode="area")
 
 
 def make_optimiser(network: nn.Module, stage: Stage) -> torch.optim.Optimizer:
@@ -249,26 +282,10 @@ def make_optimiser(network: nn.Module, stage: Stage) -> torch.optim.Optimizer:
         {"params": [parameter for parameter in learning if parameter.ndim <= 1], "weight_decay": 0.0},
     ]
     groups = [group for group in groups if group["params"]]
-    rate, momentum = stage.learning_rate, stage.momentum
-    match stage.optimiser:
-        case "sgd":
-            return torch.optim.SGD(groups, lr=rate, momentum=momentum)
-        case "rmsprop":
-            return torch.optim.RMSprop(groups, lr=rate, momentum=momentum)
-        case "adagrad":
-            return torch.optim.Adagrad(groups, lr=rate)
-        case "adadelta":
-            return torch.optim.Adadelta(groups, lr=rate)
-        case "adam":
-            return torch.optim.Adam(groups, lr=rate)
-        case "amsgrad":
-            return torch.optim.Adam(groups, lr=rate, amsgrad=True)
-        case "adamax":
-            return torch.optim.Adamax(groups, lr=rate)
-        case "nadam":
-            return torch.optim.NAdam(groups, lr=rate)
-        case "adamw":
-            return torch.optim.AdamW(groups, lr=rate)
+    options: dict[str, Any] = {"momentum": stage.momentum} if stage.optimiser in ("sgd", "rmsprop") else {}
+    if stage.optimiser == "amsgrad":
+        options["amsgrad"] = True
+    return OPTIMISERS[stage.optimiser](groups, lr=stage.learning_rate, **options)
 
 
 def _judge(y: NDArray[np.int64], p: NDArray[np.float64]) -> dict[str, float]:
@@ -284,15 +301,14 @@ def _judge(y: NDArray[np.int64], p: NDArray[np.float64]) -> dict[str, float]:
 class _Batches(Dataset[tuple[Tensor, Tensor]]):
     """Whole batches at a time, straight from the cache."""
 
-    def __init__(self, films: Films) -> None:
-        self.films = films
+    def __init__(self, examples: Examples) -> None:
+        self.examples = examples
 
-    def __getitem__(self, batch: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        pixels = self.films.cache.read(self.films.rows[batch])
-        return torch.from_numpy(pixels)[:, None], torch.from_numpy(self.films.y[batch])
+    def __getitem__(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        return self.examples.read(batch), torch.from_numpy(self.examples.y[batch.films])
 
 
-class _EpochOrder(Sampler[NDArray[np.int64]]):
+class _EpochOrder(Sampler[Batch]):
     """The batches of each epoch; Lightning calls `set_epoch`, but when it resumes it fetches a batch before that."""
 
     def __init__(self, job: StageJob, epoch: int) -> None:
@@ -304,23 +320,21 @@ class _EpochOrder(Sampler[NDArray[np.int64]]):
     def __len__(self) -> int:
         return self.length
 
-    def __iter__(self) -> Iterator[NDArray[np.int64]]:
-        job = self.job
-        rng = np.random.default_rng([job.seed, job.number, self.epoch])
-        films = job.train
-        yield from balancing.epoch_batches(films.y, films.sources, job.classes, job.balance, job.stage.batch_size, rng)
+    def __iter__(self) -> Iterator[Batch]:
+        for step, films in enumerate(self.job.batches(self.epoch)):
+            yield Batch(self.epoch, step, films)
 
 
-class _InOrder(Sampler[NDArray[np.int64]]):
+class _InOrder(Sampler[Batch]):
     def __init__(self, count: int) -> None:
         self.count = count
 
     def __len__(self) -> int:
         return -(-self.count // BATCH)
 
-    def __iter__(self) -> Iterator[NDArray[np.int64]]:
-        for start in range(0, self.count, BATCH):
-            yield np.arange(start, min(start + BATCH, self.count))
+    def __iter__(self) -> Iterator[Batch]:
+        for step, start in enumerate(range(0, self.count, BATCH)):
+            yield Batch(0, step, np.arange(start, min(start + BATCH, self.count)))
 
 
 class _Advance(Callback):

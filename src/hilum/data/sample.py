@@ -8,6 +8,7 @@ import pandas as pd
 
 from hilum.data.groups import drawn_order
 from hilum.data.split import published_test
+from hilum.data.task import is_under, normal_form
 from hilum.errors import DataError, RequestError
 from hilum.recipe.load import nearest
 from hilum.recipe.schema import Data, Split
@@ -16,7 +17,8 @@ from hilum.recipe.schema import Data, Split
 def sample(manifest: pd.DataFrame, data: Data, how: Split) -> tuple[pd.DataFrame, dict[str, int]]:
     """The films that are used, and how many of each class were not drawn.
 
-    `data.per_class` draws at most so many films of each class, `data.draw` exactly so many of each class that it names.
+    `data.per_class` draws at most so many films of each class, `data.draw` exactly so many of each class that it names,
+    or of each label, with its subtypes, where a class is made of several.
     Where the split will keep a published test part, that part stays whole and is not counted: a study that cut its
     train part to 460 films of each class was tested on all that was published. The same films are drawn whatever the
     order of the rows, and a film more or less changes little.
@@ -30,23 +32,38 @@ def sample(manifest: pd.DataFrame, data: Data, how: Split) -> tuple[pd.DataFrame
     >>> drawn["class"].tolist(), left
     (['ill', 'ill', 'well', 'well'], {'ill': 1})
     """
-    names = sorted(manifest["class"].unique())
-    wanted = dict(data.draw) if data.per_class is None else dict.fromkeys(names, data.per_class)
-    if not wanted:
+    if data.per_class is None and not data.draw:
         return manifest, {}
-    for name in wanted:
-        if name not in names:
-            raise RequestError(f"there is no class {name!r}", where="data.draw", next_step=nearest(name, names))
+    kind = manifest["class"] if data.per_class is not None else _kinds(manifest, list(data.draw))
     stays = published_test(manifest, how)
-    there = manifest.loc[~stays, "class"].value_counts()
     if data.draw:
-        _check_enough(data.draw, there, any_published=bool(stays.any()))
+        _check_enough(data.draw, kind[~stays].value_counts(), any_published=bool(stays.any()))
     order = manifest.index[drawn_order(manifest["image_id"].tolist(), seed=how.seed, draw="per_class")]
-    rank = manifest.loc[order[~stays[order]]].groupby("class").cumcount()
-    limit = manifest["class"].map(wanted).fillna(len(manifest))
-    used = stays | (rank.reindex(manifest.index) < limit)
+    order = order[~stays[order]]
+    rank = kind[order].groupby(kind[order]).cumcount()
+    limit = kind.map(data.draw) if data.draw else pd.Series(data.per_class, index=kind.index)
+    used = stays | limit.isna() | (rank.reindex(kind.index) < limit)
     left = manifest.loc[~used, "class"].value_counts().sort_index()
     return manifest[used].reset_index(drop=True), {str(name): int(count) for name, count in left.items()}
+
+
+def _kinds(manifest: pd.DataFrame, names: list[str]) -> pd.Series:
+    """Which name of `data.draw` each film goes by: its class, else the nearest label above its own, else none."""
+    classes = sorted(manifest["class"].unique())
+    labels = sorted(manifest["label"].dropna().unique()) if "label" in manifest else []
+    kind = manifest["class"].where(manifest["class"].isin(names))
+    for name in sorted(names, key=len):
+        if name in classes:
+            continue
+        under = [label for label in labels if is_under(normal_form(label), normal_form(name))]
+        if not under:
+            raise RequestError(
+                f"there is no class {name!r} and no such label",
+                where="data.draw",
+                next_step=nearest(name, [*classes, *labels]),
+            )
+        kind = kind.mask(manifest["label"].isin(under) & ~manifest["class"].isin(names), name)
+    return kind
 
 
 def _check_enough(draw: Mapping[str, int], there: pd.Series, *, any_published: bool) -> None:

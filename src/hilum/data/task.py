@@ -138,7 +138,7 @@ def _own_mapping(task: Task, present: list[str], every_class: bool) -> tuple[dic
                 where=f"task.labels.{label}",
                 next_step=nearest(name, task.classes),
             )
-        if every_class and label != "*" and not any(_is_under(form, normal_form(label)) for form in forms):
+        if every_class and label != "*" and not any(is_under(form, normal_form(label)) for form in forms):
             raise RequestError(
                 f"no film has the label {label!r}",
                 where="task.labels",
@@ -164,15 +164,19 @@ def normal_form(label: str) -> str:
     return _SPELLINGS.get(form, form)
 
 
-def _is_under(label: str, above: str) -> bool:
-    """Whether a label is another one or a subtype of it."""
+def is_under(label: str, above: str) -> bool:
+    """Whether a label, in its normal form, is another one or a subtype of it.
+
+    >>> is_under("pneumonia/viral", "pneumonia"), is_under("pneumonia", "pneumonia/viral")
+    (True, False)
+    """
     return label == above or label.startswith(above + "/")
 
 
 def _key_of(label: str, mapping: Mapping[str, str]) -> str | None:
     """The key of the mapping that a label falls under: the longest, else "*", else None."""
     form = normal_form(label)
-    keys = [key for key in mapping if _is_under(form, key)]
+    keys = [key for key in mapping if is_under(form, key)]
     return max(keys, key=len) if keys else ("*" if "*" in mapping else None)
 
 
@@ -183,7 +187,7 @@ def _class_of(label: str, mapping: Mapping[str, str]) -> str:
 
 def _reason(label: str, data: Data, mapping: Mapping[str, str]) -> str:
     """Why a label is left out, or ""."""
-    if any(_is_under(normal_form(label), normal_form(dropped)) for dropped in data.drop):
+    if any(is_under(normal_form(label), normal_form(dropped)) for dropped in data.drop):
         return "dropped, as asked by data.drop"
     key = _key_of(label, mapping)
     if key is None:
@@ -202,7 +206,7 @@ def _left_out(labels: pd.Series, reasons: Mapping[str, str], data: Data) -> pd.D
     rows += [
         (dropped, 0, "dropped, as asked by data.drop, but no film has it")
         for dropped in data.drop
-        if not any(_is_under(form, normal_form(dropped)) for form in forms)
+        if not any(is_under(form, normal_form(dropped)) for form in forms)
     ]
     return pd.DataFrame(rows, columns=list(LEFT_OUT_COLUMNS)).astype({"label": "string", "count": "int64"})
 

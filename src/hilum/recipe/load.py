@@ -30,7 +30,8 @@ def load_recipe(
 ) -> Recipe:
     """One recipe from files or shipped names, each laid over those before it, then `section.key=value` settings.
 
-    A setting's value is TOML where it parses, else a string. `stage.key` sets every stage, `stage.2.key` the second.
+    A setting's value is TOML where it parses, else a string; nothing after the sign takes the key back to its default.
+    `stage.key` sets every stage, `stage.2.key` the second.
     Refused with RequestError: a file that is not there or is no TOML, an unknown key, a value of the wrong kind.
 
     >>> load_recipe(settings=["prepare.side_px=96", "stage.epochs=2"]).stage[0].epochs
@@ -39,6 +40,8 @@ def load_recipe(
     Traceback (most recent call last):
     ...
     hilum.errors.RequestError: --set prepare.side=96: there is no key 'prepare.side'. Did you mean 'prepare.side_px'?
+    >>> load_recipe(["liverpool-2022"], ["data.per_class="]).data.per_class is None
+    True
     """
     tree: Tree = {}
     origin = []
@@ -121,33 +124,57 @@ def _apply(tree: Tree, setting: str) -> None:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = text
-    section, *rest = key.strip().split(".")
+    section, *rest = names = key.strip().split(".")
     if section == "stage" and rest:
-        _apply_to_stages(tree, rest, value, where)
+        _apply_to_stages(tree, rest, value, where, unset=not text)
         return
-    layer: Tree = {}
-    inner = layer
-    for name in [section, *rest][:-1]:
-        inner = inner.setdefault(name, {})
-    inner[[section, *rest][-1]] = value
+    layer: Any = value
+    for name in reversed(names):
+        layer = {name: layer}
     _refuse_unknown(layer, Recipe, "", where)
-    tree.update(_overlay(tree, layer))
+    inner = tree
+    for name in names[:-1]:
+        below = inner.get(name, {})
+        if not isinstance(below, dict):
+            raise RequestError(f"{name} has no keys", where=where)
+        inner[name] = inner = dict(below)
+    last = names[-1]
+    if not text:
+        inner.pop(last, None)
+    elif isinstance(value, dict) and _is_section(names):
+        inner[last] = _overlay(inner.get(last, {}), value)
+    else:
+        inner[last] = value
 
 
-def _apply_to_stages(tree: Tree, rest: list[str], value: Any, where: str) -> None:
-    stages = tree.setdefault("stage", [{}])
+def _is_section(names: Sequence[str]) -> bool:
+    """Whether the names lead to a section, which a setting adds to, and not to a value, which it replaces."""
+    section: type[BaseModel] | None = Recipe
+    for name in names:
+        section = (
+            _section_of(section.model_fields[name].annotation) if section and name in section.model_fields else None
+        )
+    return section is not None
+
+
+def _apply_to_stages(tree: Tree, rest: list[str], value: Any, where: str, *, unset: bool) -> None:
+    stages = tree.get("stage", [{}])
     if not isinstance(stages, list) or not all(isinstance(stage, dict) for stage in stages):
         raise RequestError("stages are written [[stage]], with two brackets", where="stage")
+    stages = tree["stage"] = [dict(stage) for stage in stages]
     chosen = stages
     if rest[0].isdigit():
         number = int(rest.pop(0))
         if not 1 <= number <= len(stages):
             raise RequestError(f"there is no stage {number}; the recipe has {len(stages)}", where=where)
         chosen = [stages[number - 1]]
-    layer = {"stage": [{".".join(rest): value}]}
-    _refuse_unknown(layer, Recipe, "", where)
+    key = ".".join(rest)
+    _refuse_unknown({"stage": [{key: value}]}, Recipe, "", where)
     for stage in chosen:
-        stage[".".join(rest)] = value
+        if unset:
+            stage.pop(key, None)
+        else:
+            stage[key] = value
 
 
 def _refuse_unknown(layer: Mapping[str, Any], model: type[BaseModel], prefix: str, where: str) -> None:

@@ -33,7 +33,7 @@ class Data(Section):
         None, ge=2, description="draw at most this many films of each class; a published test part stays whole"
     )
     draw: dict[str, Annotated[int, Field(ge=2)]] = Field(
-        {}, description="class -> films drawn, exactly; classes not named stay whole, and so does a published test part"
+        {}, description="class or label -> films drawn, exactly; others stay whole, and so does a published test part"
     )
     drop: list[str] = Field([], description="labels to leave out, as 'todo'")
 
@@ -336,10 +336,11 @@ class About(Section):
     citation: str = ""
     needs: dict[str, str] = Field({}, description="reader -> where its collection is to be had, for each one needed")
     published: dict[str, float] = Field(
-        {}, description="figures that the authors report, by the names that metrics.json has, of the test part"
+        {},
+        description="figures that the authors report, named as in metrics.json; of test, or as 'validation accuracy'",
     )
     others: dict[str, dict[str, float]] = Field(
-        {}, description="figures that they report of other networks: value of model.backbone -> figures"
+        {}, description="the same of their other networks: model.backbone, or what it was -> figures"
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,9 @@ from hilum.cli.console import terminal
 if TYPE_CHECKING:
     import pandas as pd
     from rich.table import Table
+
+    from hilum.data.inspection import Inspection
+    from hilum.data.summary import OfLabel, Range
 
 _MANY_LABELS = 8  # with more, the tables of people tell main labels only; JSON tells all
 
@@ -31,19 +34,34 @@ def inspect(
     files: Annotated[
         bool, typer.Option("--files/--no-files", help="Look into the files too: size, format, duplicates, leaks.")
     ] = True,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Also write a page, .html: figures, tables, sample films.")
+    ] = None,
     json: AsJson = False,
 ) -> None:
-    """What is there: labels, patients, sources, views, sexes, ages, missing fields, files, duplicates, leaks."""
-    from hilum.data.summary import summarise
+    """What is there, and what to beware of: labels, patients, sources, ages, missing values, duplicates, overlaps.
+
+    For example: hilum data inspect kermany:chest_xray cohen:cohen -o inspect.html
+    """
+    from hilum.data.inspection import inspect as look
+    from hilum.errors import RequestError
 
     terminal.json = terminal.json or json
+    if output is not None and output.suffix.lower() not in (".html", ".htm"):
+        raise RequestError("the page is one .html file", where=f"-o {output}", next_step="Write: -o inspect.html")
     manifest, left_out = _films(source, where)
+    read_from = manifest.attrs["read_from"]
     if files:
         manifest, left_out = _with_facts(manifest, left_out)
     manifest.attrs["left_out"] = left_out
-    summary = summarise(manifest)
-    _show(summary)
-    terminal.answer(summary)
+    found = look(manifest, read_from)
+    _show(found)
+    if output is not None:
+        from hilum.report.inspection import write_inspection
+
+        write_inspection(found, manifest, output, asked=source, where=where)
+        terminal.say(f"page: {output}")
+    terminal.answer(found.as_json())
 
 
 @app.command()
@@ -95,7 +113,10 @@ def _films(sources: list[str], where: str) -> tuple[pd.DataFrame, list[tuple[str
 
     manifest = read(*sources)
     told = left_out(manifest)
+    names = [name for name, rows in manifest.attrs["read_from"] for _ in range(rows)]
+    read_from = dict(zip(manifest["image_id"], names, strict=True))
     kept = rows_where(manifest, where)
+    kept.attrs["read_from"] = read_from  # source as asked for, by image_id: it outlives the rows that are left out
     if len(kept) < len(manifest):
         told.append((f"not where {where}", len(manifest) - len(kept)))
     return kept, told
@@ -134,44 +155,45 @@ def _name(value: object) -> str:
 # What people see -----------------------------------------------------------------------------------------------------
 
 
-def _show(summary: dict[str, Any]) -> None:
-    films = summary["films"]
-    without = summary["missing"]["patient_id"]
-    patients = f"{summary['patients']} patients" if summary["patients"] else "patients unknown"
-    known = f" ({without} films without one)" if without and summary["patients"] else ""
-    terminal.say(f"{films} films, {patients}{known}")
-    terminal.show(_labels(summary["labels"]))
-    for column, counts in summary["by_label"].items():
+def _show(found: Inspection) -> None:
+    for caution in found.cautions:
+        terminal.say(f"! {caution.line}")
+    terminal.say("")
+    patients = f"{found.patients} patients" if found.patients else "patients unknown"
+    without = found.films_without_patient
+    known = f" ({without} films without one)" if without and found.patients else ""
+    terminal.say(f"{found.films} films, {patients}{known}")
+    terminal.show(_labels(found.labels))
+    for column, counts in found.by_label.items():
         values = {value for row in counts.values() for value in row}
         if len(values) == 1:
             terminal.say(f"{column}: {values.pop()}, all films")
-        else:
+        elif column != "sex":  # which the table of labels has
             terminal.show(_crossed(column, counts))
-    missing = [f"{name} {count} ({count / films:.0%})" for name, count in summary["missing"].items() if count]
+    for line in (*_sources(found), *_patients(found), *_files(found)):
+        terminal.say(line)
+    missing = [f"{one.column} {one.missing} ({one.missing / one.of:.0%})" for one in found.missing if one.missing]
     if missing:
         terminal.say(f"missing: {', '.join(missing)}")
-    for line in _files(summary):
-        terminal.say(line)
-    for row in summary["left_out"]:
-        terminal.say(f"left out: {row['what']}: {row['count']}")
+    for what, count in found.left_out:
+        terminal.say(f"left out: {what}: {count}")
 
 
-def _labels(records: list[dict[str, Any]]) -> Table:
+def _labels(labels: list[OfLabel]) -> Table:
     from rich.table import Table
 
     table = Table()
     table.add_column("label", overflow="fold")
     for name in ("films", "patients", "F", "M", "age: median (range), n"):
         table.add_column(name, justify="right", min_width=16 if name.startswith("age") else None)
-    for record in sorted(records, key=lambda record: -record["films"]):
-        ages = record["age_years"]
-        age = f"{ages['median']:.0f} ({ages['min']:.0f}-{ages['max']:.0f}), {ages['n']}" if ages else "unknown"
-        numbers = [
-            str(record[name]) if name == "films" else str(record[name] or "")
-            for name in ("films", "patients", "F", "M")
-        ]
-        table.add_row(record["label"], *numbers, age)
+    for one in labels:
+        numbers = (one.patients, one.F, one.M)
+        table.add_row(one.label, str(one.films), *(str(n or "") for n in numbers), _age(one.age_years))
     return table
+
+
+def _age(ages: Range | None) -> str:
+    return f"{ages.median:.0f} ({ages.min:.0f}-{ages.max:.0f}), {ages.n}" if ages else "unknown"
 
 
 def _crossed(column: str, counts: dict[str, dict[str, int]]) -> Table:
@@ -207,17 +229,42 @@ def _without_subtypes(counts: dict[str, dict[str, int]]) -> dict[str, dict[str, 
     return merged
 
 
-def _files(summary: dict[str, Any]) -> list[str]:
+def _sources(found: Inspection) -> list[str]:
+    one = found.label_and_source
+    if one.cramers_v is None:
+        return []
+    single = len(one.of_one_label)
+    lines = [
+        f"sources with one label only: {single} of {one.sources}; Cramer's V of label and source {one.cramers_v:.2f} "
+        f"(0 no relation, 1 the source says the label), n = {one.n} films"
+    ]
+    for both in found.overlaps:
+        shared = f"{both.films_a} and {both.films_b} films, {both.patients_a} and {both.patients_b} known patients"
+        lines.append(f"in {both.a} and in {both.b}: {shared}, {both.same_names} file names")
+    return lines
+
+
+def _patients(found: Inspection) -> list[str]:
+    one = found.films_per_patient
+    if one is None:
+        return []
+    told = ", ".join(f"{films}: {patients}" for films, patients in list(one.patients.items())[:5])
+    more = sum(list(one.patients.values())[5:])
+    rest = f", more: {more}" if more else ""
+    return [f"patients by number of films: {told}{rest}; at most {one.most} ({one.patient_with_most})"]
+
+
+def _files(found: Inspection) -> list[str]:
     lines = []
-    if sizes := summary["sizes_px"]:
-        sides = [f"{name} {sizes[name]['min']:.0f} to {sizes[name]['max']:.0f} px" for name in ("width", "height")]
+    if found.sizes_px:
+        sides = [f"{name} {size.min:.0f} to {size.max:.0f} px" for name, size in found.sizes_px.items()]
         lines.append(f"sizes: {', '.join(sides)}")
-    if (found := summary["duplicates"]) is not None:
-        lines.append(f"duplicates: {found['exact_pairs']} pairs of one content, {found['near_pairs']} of one picture")
-        if found["pairs_of_two_labels"]:
-            example = " and ".join(found["examples_of_two_labels"][0])
-            lines.append(f"labels contradict: {found['pairs_of_two_labels']} of these pairs, as {example}")
-    if (leaks := summary["split_leaks"]) is not None:
-        told = ", ".join(f"{kind} {count}" for kind, count in leaks.items()) or "none"
+    if (repeats := found.duplicates) is not None:
+        lines.append(
+            f"duplicates: {repeats.exact_pairs} pairs of one content, {repeats.near_pairs} of one picture; "
+            f"{repeats.pictures} different pictures"
+        )
+    if found.split_leaks is not None:
+        told = ", ".join(f"{kind} {count}" for kind, count in found.split_leaks.items()) or "none"
         lines.append(f"leaks between the published parts: {told}")
     return lines

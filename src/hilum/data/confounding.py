@@ -55,7 +55,7 @@ def told_apart(column: pd.Series, labels: pd.Series, *, least: float = TOLD_APAR
         yes = of_label / (of_label + others) > of_label.sum() / table.to_numpy().sum()
         told = Told(
             str(name),
-            [str(value) for value in table.index[yes]],
+            [str(value) for value in of_label[yes].sort_values(ascending=False, kind="stable").index],
             int(of_label[yes].sum()),
             int(of_label.sum()),
             int(others[yes].sum()),

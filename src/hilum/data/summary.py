@@ -1,69 +1,110 @@
-"""What a manifest holds, counted: the answer of `hilum data inspect`."""
+"""What a manifest holds, counted: films, patients, ages and what is missing, by label and by source."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import pandas as pd
 
-from hilum.data import duplicates
-from hilum.data.leaks import find_leaks
-from hilum.data.readers.common import left_out
-
 # Columns by whose values each label's films are counted, where a source tells them.
-BY_LABEL = ("source", "view", "modality", "split", "format", "mode")
-MISSING = ("label", "patient_id", "view", "sex", "age_years", "offset_days", "split")
+BY_LABEL = ("source", "view", "modality", "sex", "split", "format", "mode", "finding")
 UNKNOWN = "(missing)"
+# What hilum fills in itself, or a task or a split: that it is missing says nothing about a collection.
+_OWN = ("image_id", "path", "width", "height", "bits", "mode", "format", "sha256", "phash", "part", "fold", "class")
 
 
-def summarise(manifest: pd.DataFrame) -> dict[str, Any]:
-    """Counts of a manifest, ready for JSON; the columns of files are counted where they are filled.
+@dataclass(frozen=True)
+class Range:
+    """Of the n known values of a column."""
 
-    films, patients, labels (a record each: films, patients, F, M, age_years), by_label[column][label][value],
-    missing[column], sizes_px, duplicates, split_leaks (of the published split) and left_out; sizes_px, duplicates and
-    split_leaks are None where they are not known.
+    n: int
+    min: float
+    median: float
+    max: float
 
-    >>> films = pd.DataFrame({"image_id": ["a", "b"], "label": ["normal", None], "patient_id": [None, None],
-    ...                       "sex": ["F", None], "age_years": [60.0, None]})
-    >>> summary = summarise(films)
-    >>> summary["films"], summary["patients"], summary["labels"][0]["label"], summary["missing"]["label"]
-    (2, 0, 'normal', 1)
+
+@dataclass(frozen=True)
+class OfLabel:
+    """One label's films."""
+
+    label: str
+    films: int
+    patients: int
+    films_without_patient: int
+    F: int
+    M: int
+    age_years: Range | None
+    films_per_patient: Range | None
+
+
+@dataclass(frozen=True)
+class Missing:
+    """One column's missing values, of all films and of each source's that has missing ones."""
+
+    column: str
+    missing: int
+    of: int
+    by_source: dict[str, int]
+
+
+@dataclass(frozen=True)
+class FilmsPerPatient:
+    """How many known patients have how many films; the one with the most; and those under two different labels."""
+
+    patients: dict[int, int]
+    most: int
+    patient_with_most: str
+    of_two_labels: int
+    example_of_two_labels: str
+
+
+def main_labels(labels: pd.Series) -> pd.Series:
+    """Labels without their subtypes; a missing one stays missing.
+
+    >>> main_labels(pd.Series(["pneumonia/viral/sars", None], dtype="string")).tolist()
+    ['pneumonia', <NA>]
     """
+    return labels.astype("string").str.split("/").str[0]
+
+
+def of_labels(manifest: pd.DataFrame) -> list[OfLabel]:
+    """Each label's films, the commonest label first; films without a label count as (missing)."""
     labels = manifest["label"].astype("string").fillna(UNKNOWN)
-    return {
-        "films": len(manifest),
-        "patients": int(manifest["patient_id"].nunique()),
-        "labels": [_of_label(str(label), films) for label, films in manifest.groupby(labels, sort=False)],
-        "by_label": {
-            name: _counts(labels, manifest[name])
-            for name in BY_LABEL
-            if name in manifest and manifest[name].notna().any()
-        },
-        "missing": {name: int(manifest[name].isna().sum()) for name in MISSING if name in manifest},
-        "sizes_px": _sizes(manifest),
-        "duplicates": _duplicates(manifest),
-        "split_leaks": _split_leaks(manifest),
-        "left_out": [{"what": what, "count": count} for what, count in left_out(manifest)],
-    }
+    found = [_of_label(str(label), films) for label, films in manifest.groupby(labels, sort=True)]
+    return sorted(found, key=lambda one: -one.films)
 
 
-def _of_label(label: str, films: pd.DataFrame) -> dict[str, Any]:
-    return {
-        "label": label,
-        "films": len(films),
-        "patients": int(films["patient_id"].nunique()),
-        "F": int((films["sex"] == "F").sum()),
-        "M": int((films["sex"] == "M").sum()),
-        "age_years": _range(films["age_years"]),
-    }
+def _of_label(label: str, films: pd.DataFrame) -> OfLabel:
+    return OfLabel(
+        label,
+        len(films),
+        int(films["patient_id"].nunique()),
+        int(films["patient_id"].isna().sum()),
+        int((films["sex"] == "F").sum()),
+        int((films["sex"] == "M").sum()),
+        range_of(films["age_years"]),
+        range_of(films["patient_id"].value_counts()),
+    )
 
 
-def _range(column: pd.Series) -> dict[str, float] | None:
+def range_of(column: pd.Series) -> Range | None:
+    """None where nothing is known.
+
+    >>> range_of(pd.Series([3, None, 5]))
+    Range(n=2, min=3.0, median=4.0, max=5.0)
+    """
     known = column.dropna().astype("float64")
     if known.empty:
         return None
-    return {"n": len(known), "min": known.min(), "median": known.median(), "max": known.max()}
+    return Range(len(known), float(known.min()), float(known.median()), float(known.max()))
+
+
+def by_label(manifest: pd.DataFrame, columns: Sequence[str] = BY_LABEL) -> dict[str, dict[str, dict[str, int]]]:
+    """column -> label -> value -> films, for the columns of which anything is known."""
+    labels = manifest["label"].astype("string").fillna(UNKNOWN)
+    known = [name for name in columns if name in manifest and manifest[name].notna().any()]
+    return {name: _counts(labels, manifest[name]) for name in known}
 
 
 def _counts(labels: pd.Series, column: pd.Series) -> dict[str, dict[str, int]]:
@@ -73,35 +114,42 @@ def _counts(labels: pd.Series, column: pd.Series) -> dict[str, dict[str, int]]:
     }
 
 
-def _sizes(manifest: pd.DataFrame) -> Mapping[str, dict[str, float] | None] | None:
-    if "width" not in manifest or manifest["width"].isna().all():
-        return None
-    return {"width": _range(manifest["width"]), "height": _range(manifest["height"])}
+def missing(manifest: pd.DataFrame) -> list[Missing]:
+    """Each column that a source can fill, in the manifest's order.
+
+    >>> films = pd.DataFrame({"source": ["a", "b"], "view": ["PA", None]})
+    >>> missing(films)[1]
+    Missing(column='view', missing=1, of=2, by_source={'b': 1})
+    """
+    found = []
+    for name in (str(name) for name in manifest.columns if name not in _OWN):
+        absent = manifest[name].isna()
+        by_source = absent.groupby(manifest["source"].astype(str)).sum()
+        told = {str(source): int(count) for source, count in by_source.items() if count}
+        found.append(Missing(name, int(absent.sum()), len(manifest), told))
+    return found
 
 
-def _duplicates(manifest: pd.DataFrame) -> dict[str, Any] | None:
-    """Pairs of equal films, and how many of them the source labels differently."""
-    if "sha256" not in manifest or manifest["sha256"].isna().all():
+def films_per_patient(manifest: pd.DataFrame) -> FilmsPerPatient | None:
+    """None where no patient is known."""
+    films = manifest["patient_id"].value_counts()
+    if films.empty:
         return None
-    pairs = duplicates.find(manifest)
-    label = manifest.set_index("image_id")["label"].astype("string")
-    a = label.reindex(pairs["image_id_a"]).reset_index(drop=True)
-    b = label.reindex(pairs["image_id_b"]).reset_index(drop=True)
-    contradictory = (a.notna() & b.notna() & (a != b).fillna(False)).to_numpy()
-    return {
-        "exact_pairs": int((pairs["kind"] == "exact").sum()),
-        "near_pairs": int((pairs["kind"] == "near").sum()),
-        "pairs_of_two_labels": int(contradictory.sum()),
-        "examples_of_two_labels": pairs.loc[contradictory, ["image_id_a", "image_id_b"]].head(5).to_numpy().tolist(),
-    }
+    pairs = pd.DataFrame({"patient": manifest["patient_id"], "label": main_labels(manifest["label"])}).dropna()
+    labels = pairs.drop_duplicates().groupby("patient")["label"].size()
+    two = sorted(str(patient) for patient in labels.index[labels > 1])
+    return FilmsPerPatient(
+        {int(number): int(patients) for number, patients in films.value_counts().sort_index().items()},
+        int(films.iloc[0]),
+        str(films.index[0]),
+        len(two),
+        two[0] if two else "",
+    )
 
 
-def _split_leaks(manifest: pd.DataFrame) -> dict[str, int] | None:
-    """Patients and duplicates in two parts of the published split, by kind; None where films have no published part."""
-    if "split" not in manifest or manifest["split"].isna().all():
+def sizes(manifest: pd.DataFrame) -> dict[str, Range] | None:
+    """Of width and height in pixels; None where no file was looked into."""
+    if "width" not in manifest:
         return None
-    if "sha256" not in manifest or manifest["sha256"].isna().all():
-        return None
-    published = manifest[manifest["split"].notna()]
-    leaks = find_leaks(published.assign(part=published["split"]))
-    return {str(kind): int(count) for kind, count in leaks["kind"].value_counts().items()}
+    found = {name: range_of(manifest[name]) for name in ("width", "height")}
+    return {name: known for name, known in found.items() if known} or None

@@ -52,19 +52,25 @@ class Card:
 def sample_films(facts: Facts) -> Context:
     """Some films of each class, as the files have them."""
     films = facts.manifest[facts.manifest["class"].notna()]
-    each = _each(6, MOST_SAMPLES, facts.classes)
-    drawn = samples(films, each)
-    return {
-        "samples": [
-            (
-                name,
-                int((films["class"] == name).sum()),
-                [_card(row, {}, (), facts.many_sources) for row in _rows(drawn[name])],
-            )
-            for name in facts.classes
-            if name in drawn
-        ]
-    }
+    return {"samples": sample_cards(films, facts.classes, with_source=facts.many_sources)}
+
+
+def sample_cards(
+    films: pd.DataFrame, classes: Sequence[str], *, with_source: bool
+) -> list[tuple[str, int, list[Card]]]:
+    """Class, number of its films, and cards of some of them; nobody chose which. films: a manifest with `class`."""
+    drawn = samples(films, _each(6, MOST_SAMPLES, classes))
+    counts = films["class"].value_counts()
+    return [
+        (name, int(counts[name]), [film_card(row, with_source=with_source) for row in _rows(drawn[name])])
+        for name in classes
+        if name in drawn
+    ]
+
+
+def film_card(row: Mapping[str, Any], *, with_source: bool) -> Card:
+    """The card of a film of a manifest with `class`, which no model has judged."""
+    return _card(row, {}, (), with_source)
 
 
 def judged_films(facts: Facts, draw: Draw) -> Context:

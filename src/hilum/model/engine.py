@@ -1,0 +1,160 @@
+"""What computes a trained network: torch, or on a processor OpenVINO, which is several times as fast.
+
+Both compute in float32. OpenVINO takes one film at a time, on as many films at once as there are threads, each film
+by one thread: so a film gets the same logits, to the last digit, whatever films come with it and on however many cores.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import warnings
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from hilum.errors import RequestError
+from hilum.model.classifier import Classifier
+
+Films = NDArray[np.uint8]
+Logits = NDArray[np.float32]
+Name = Literal["torch", "openvino"]
+
+# Probabilities of the two engines may differ by this; float32 networks differ by some 1e-6.
+TOLERANCE = 1e-4
+# The first films, on which they are compared: torch should not compute many of them.
+_COMPARED = 8
+
+
+class Engine:
+    """A network that is ready to be asked for the logits of films; the only thing that asks it.
+
+    asked: auto takes OpenVINO where the network is on a processor and the package is installed, and else torch. It
+    is converted when the first films come, and compared with torch on them: where it cannot be converted, or gives
+    other probabilities, auto takes torch and `note` says so, and openvino is refused with RequestError. flip: each
+    film's logits are the mean of its own and of its mirror image's, the geometric mean of their probabilities, so
+    that one temperature still calibrates them. used: which engine it is, once the first films came.
+    """
+
+    def __init__(
+        self, classifier: Classifier, asked: Literal["auto", "torch", "openvino"] = "auto", *, flip: bool = False
+    ) -> None:
+        self.classifier = classifier.eval()
+        self.flip = flip
+        self.used: Name | None = None
+        self.note = ""
+        self._asked = asked
+        self._compiled: Any = None
+        if asked == "openvino" and (reason := _why_not_openvino(classifier)):
+            self._refuse(reason)
+
+    def __call__(self, films: Films) -> Logits:
+        """Logits (N, K) of prepared films, uint8 (N, side, side)."""
+        if not len(films):
+            return np.zeros((0, self.classifier.output_width), dtype=np.float32)
+        if self.used is None:
+            self._choose(films)
+        z = self._logits(films)
+        return (z + self._logits(films[..., ::-1])) / np.float32(2) if self.flip else z
+
+    def _logits(self, films: Films) -> Logits:
+        return _by_torch(self.classifier, films) if self._compiled is None else _by_openvino(self._compiled, films)
+
+    def _choose(self, films: Films) -> None:
+        self.used = "torch"
+        if self._asked == "torch" or (self._asked == "auto" and _why_not_openvino(self.classifier)):
+            return
+        try:
+            compiled = _compiled(self.classifier, films[0].shape)
+        except Exception as error:  # whatever its converter trips over, torch computes the network all the same
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            self._refuse(f"OpenVINO cannot convert {self.classifier.architecture.backbone}: {reason}")
+            return
+        first = films[:_COMPARED]
+        differ = _largest_difference(_by_torch(self.classifier, first), _by_openvino(compiled, first))
+        if not differ <= TOLERANCE:  # nor where it is no number
+            self._refuse(
+                f"OpenVINO gives {self.classifier.architecture.backbone} probabilities that differ by {differ:.1g}"
+            )
+            return
+        self.used, self._compiled = "openvino", compiled
+
+    def _refuse(self, why: str) -> None:
+        if self._asked == "openvino":
+            raise RequestError(why, where="engine openvino", next_step="Choose the engine auto or torch.")
+        self.note = f"{why}; predicted with torch"
+
+
+def _why_not_openvino(classifier: Classifier) -> str:
+    """Why the network cannot be given to OpenVINO here, or ""."""
+    if next(classifier.parameters()).device.type != "cpu":
+        return "OpenVINO computes on the processor, and the network is on another device"
+    return "" if importlib.util.find_spec("openvino") else "OpenVINO is not installed (pip install openvino)"
+
+
+def _by_torch(classifier: Classifier, films: Films) -> Logits:
+    # TF32 would leave ten bits of mantissa on newer GPUs.
+    with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+        x = torch.from_numpy(np.ascontiguousarray(films))[:, None].to(next(classifier.parameters()).device)
+        z: Logits = classifier(x.float() / 255.0).float().cpu().numpy()
+        return z
+
+
+def _by_openvino(compiled: Any, films: Films) -> Logits:
+    z = np.empty((len(films), compiled.output(0).shape[1]), dtype=np.float32)
+    # Two requests for each stream, so that none waits. They are waited for in turn and not called back from, because
+    # a thread that once ran Python wants its lock again when it ends, and whoever frees the network holds it.
+    requests = [compiled.create_infer_request() for _ in range(2 * compiled.get_property("NUM_STREAMS"))]
+    for number in range(len(films) + len(requests)):
+        request, done = requests[number % len(requests)], number - len(requests)
+        if 0 <= done < len(films):
+            request.wait()
+            z[done] = request.get_output_tensor(0).data[0]
+        if number < len(films):
+            request.start_async({0: np.ascontiguousarray(films[number])[None, None]})
+    return z
+
+
+def _openvino() -> Any:
+    """The package; it tells its maker of each import and conversion over the network unless it is hindered."""
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # it then takes its silent stand-in
+    import openvino
+
+    return openvino
+
+
+class _OfBytes(nn.Module):
+    """The classifier with the division by 255 that stands before it."""
+
+    def __init__(self, classifier: Classifier) -> None:
+        super().__init__()
+        self.classifier = classifier
+
+    def forward(self, films: Tensor) -> Tensor:
+        logits: Tensor = self.classifier(films.float() / 255.0)
+        return logits
+
+
+def _compiled(classifier: Classifier, film: tuple[int, ...]) -> Any:
+    """The network compiled for one film at a time, one stream per thread that torch may use."""
+    openvino = _openvino()
+    shape = (1, 1, *film)
+    with torch.inference_mode(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch.jit.trace, which openvino calls; the result is compared
+        model = openvino.convert_model(
+            _OfBytes(classifier).eval(),
+            example_input=torch.zeros(shape, dtype=torch.uint8),
+            input=[openvino.PartialShape(shape)],
+            share_weights=False,
+        )
+    threads = torch.get_num_threads()
+    how = {"INFERENCE_PRECISION_HINT": "f32", "NUM_STREAMS": threads, "INFERENCE_NUM_THREADS": threads}
+    return openvino.Core().compile_model(model, "CPU", how)
+
+
+def _largest_difference(one: Logits, other: Logits) -> float:
+    p, q = (torch.softmax(torch.from_numpy(z).double(), dim=1) for z in (one, other))
+    return float((p - q).abs().max())

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from hilum.cli import crossval, data, run, segment, weights
+from hilum.cli import compare, crossval, data, recipes, run, segment, weights
 from hilum.cli.console import terminal
 
 app = typer.Typer(
@@ -17,9 +17,10 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (run.demo, run.train, crossval.crossval, run.evaluate, run.predict, run.doctor):
+for command in (run.demo, run.train, crossval.crossval, run.evaluate, compare.compare, run.predict, run.doctor):
     app.command()(command)
 app.add_typer(data.app, name="data")
+app.add_typer(recipes.app, name="recipes")
 app.add_typer(segment.app, name="segment")
 app.add_typer(weights.app, name="weights")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from hilum.data import sources
+from hilum.data.needs import as_flags, listed
 from hilum.data.readers.common import left_out
 from hilum.data.sample import sample
 from hilum.data.split import split
@@ -47,10 +48,18 @@ def collect(recipe: Recipe, *, progress: Progress = SILENT) -> Collection:
 
 def drawn_films(recipe: Recipe, *, progress: Progress = SILENT) -> Collection:
     """The films that the recipe draws from its sources; not split yet."""
+    needs = recipe.about.needs
+    if needs and not recipe.data.source:
+        raise RequestError(
+            f"no films were named, and the recipe needs those of {listed(needs)}",
+            where=recipe.about.title,
+            next_step=f"Give {as_flags(dict.fromkeys(needs, 'FOLDER'))}. They are to be had here: "
+            + "; ".join(f"{reader}, {place}" for reader, place in needs.items()),
+        )
     films = films_of_task(recipe.data, recipe.task, workers=recipe.training.workers, progress=progress)
-    drawn, not_drawn = sample(films.manifest, recipe.data, recipe.split)
-    left = {**films.left_out, **{f"not drawn, of the class {name}": count for name, count in not_drawn.items()}}
-    return replace(films, manifest=drawn, left_out=left)
+    drawn = sample(films.manifest, recipe.data, recipe.split)
+    left = {**films.left_out, **{f"not drawn, of the class {name}": count for name, count in drawn.left.items()}}
+    return replace(films, manifest=drawn.manifest, left_out=left, notes=[*films.notes, *drawn.notes])
 
 
 def parted(films: Collection, how: Split) -> Collection:

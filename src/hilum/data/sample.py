@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import pandas as pd
 
@@ -14,8 +15,17 @@ from hilum.recipe.load import nearest
 from hilum.recipe.schema import Data, Split
 
 
-def sample(manifest: pd.DataFrame, data: Data, how: Split) -> tuple[pd.DataFrame, dict[str, int]]:
-    """The films that are used, and how many of each class were not drawn.
+@dataclass(frozen=True)
+class Sample:
+    """The films that are used, how many of each class were not drawn, and notes on classes that have fewer."""
+
+    manifest: pd.DataFrame
+    left: Mapping[str, int]
+    notes: tuple[str, ...]
+
+
+def sample(manifest: pd.DataFrame, data: Data, how: Split) -> Sample:
+    """Draw the films of `data.per_class` or `data.draw`; all of them where neither is asked for.
 
     `data.per_class` draws at most so many films of each class, `data.draw` exactly so many of each class that it names,
     or of each label, with its subtypes, where a class is made of several.
@@ -28,23 +38,30 @@ def sample(manifest: pd.DataFrame, data: Data, how: Split) -> tuple[pd.DataFrame
 
     >>> films = pd.DataFrame({"image_id": list("abcde"), "class": ["ill"] * 3 + ["well"] * 2, "source": "x",
     ...                       "split": pd.NA})
-    >>> drawn, left = sample(films, Data(draw={"ill": 2}), Split())
-    >>> drawn["class"].tolist(), left
+    >>> drawn = sample(films, Data(draw={"ill": 2}), Split())
+    >>> drawn.manifest["class"].tolist(), drawn.left
     (['ill', 'ill', 'well', 'well'], {'ill': 1})
     """
     if data.per_class is None and not data.draw:
-        return manifest, {}
+        return Sample(manifest, {}, ())
     kind = manifest["class"] if data.per_class is not None else _kinds(manifest, list(data.draw))
     stays = published_test(manifest, how)
+    there = kind[~stays].value_counts().sort_index()
     if data.draw:
-        _check_enough(data.draw, kind[~stays].value_counts(), any_published=bool(stays.any()))
+        _check_enough(data.draw, there, any_published=bool(stays.any()))
     order = manifest.index[drawn_order(manifest["image_id"].tolist(), seed=how.seed, draw="per_class")]
     order = order[~stays[order]]
     rank = kind[order].groupby(kind[order]).cumcount()
     limit = kind.map(data.draw) if data.draw else pd.Series(data.per_class, index=kind.index)
     used = stays | limit.isna() | (rank.reindex(kind.index) < limit)
     left = manifest.loc[~used, "class"].value_counts().sort_index()
-    return manifest[used].reset_index(drop=True), {str(name): int(count) for name, count in left.items()}
+    notes = tuple(
+        f"the class {name} has {count} films, fewer than the {data.per_class} of data.per_class; all of them are used"
+        for name, count in there.items()
+        if data.per_class is not None and count < data.per_class
+    )
+    counts = {str(name): int(count) for name, count in left.items()}
+    return Sample(manifest[used].reset_index(drop=True), counts, notes)
 
 
 def _kinds(manifest: pd.DataFrame, names: list[str]) -> pd.Series:

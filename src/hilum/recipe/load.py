@@ -48,7 +48,7 @@ def load_recipe(
     if base:
         tree = _overlay(tree, dict(base))
     for name in names:
-        path = _find(name)
+        path = find_recipe(name)
         layer = _read_toml(path)
         _refuse_unknown(layer, Recipe, "", str(path))
         tree = _overlay(tree, layer)
@@ -86,7 +86,8 @@ def nearest(name: str, names: Iterable[str]) -> str:
     return f"Did you mean {close[0]!r}?" if close else f"There are: {', '.join(names)}"
 
 
-def _find(name: str) -> Path:
+def find_recipe(name: str) -> Path:
+    """The file of a recipe, by its path or its shipped name. Refused with RequestError: neither is there."""
     path = Path(name)
     if path.is_file():
         return path

@@ -334,6 +334,7 @@ class About(Section):
     title: str = ""
     summary: str = ""
     citation: str = ""
+    films: int | None = Field(None, ge=1, description="how many the study had, in all parts")
     needs: dict[str, str] = Field({}, description="reader -> where its collection is to be had, for each one needed")
     published: dict[str, float] = Field(
         {},

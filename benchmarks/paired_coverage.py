@@ -18,12 +18,12 @@ import numpy as np
 from scipy import stats
 
 from hilum.evaluation.comparison import names_of, patients_behind, terms
-from hilum.evaluation.intervals import bootstrap_weights
-from hilum.evaluation.paired import difference_interval, mcnemar, patient_sign_test
+from hilum.evaluation.intervals import bootstrap_weights, gap_interval
+from hilum.evaluation.metrics import calibration_gaps
+from hilum.evaluation.paired import difference_interval, mcnemar, patient_sign_test, unpaired_interval
 
 RESAMPLES = 200
 SHARED_BY_MODELS = 0.6  # share of the noise's variance that both models have
-COUNTED = ("accuracy", "balanced_accuracy", "macro_f1")
 Said = tuple[np.ndarray, np.ndarray]
 
 
@@ -75,28 +75,49 @@ def durkalski(gain: np.ndarray, patient: np.ndarray) -> float:
     return float(stats.chi2.sf(share.sum() ** 2 / (share**2).sum(), 1)) if share.any() else 1.0
 
 
+def values_of(y: np.ndarray, said: Said, classes: str, weights: np.ndarray | None = None) -> dict[str, np.ndarray]:
+    """The terms that are paired, and the gaps of the calibration error, which are not."""
+    return terms(y, *said, classes, weights) | {"calibration_error": calibration_gaps(y, said[1], weights)}
+
+
+def value(name: str, one: np.ndarray) -> np.ndarray:
+    return np.abs(one).sum(-1) if name == "calibration_error" else one.mean(-1)
+
+
 def judge(design: Design, test_sets: int) -> tuple[dict[str, np.ndarray], dict[str, float]]:
     """Share of test sets whose interval holds the truth (hilum's, percentiles), by figure; of p below 0.05, by test."""
-    rng = np.random.default_rng(0)
+    rng, classes = np.random.default_rng(0), "abc"[: len(design.patients)]
     equal = design.separation[0] == design.separation[1]
     y, _, said = design.draw(rng, times=1 if equal else 300_000 // sum(design.patients))
-    values = [terms(y, *each) for each in said]
-    truth = {name: 0.0 if equal else float((values[1][name] - values[0][name]).mean()) for name in values[0]}
+    first, second = (terms(y, *each, classes) for each in said)
+    truth = {name: 0.0 if equal else float(value(name, second[name]) - value(name, first[name])) for name in first}
+    truth["calibration_error"] = 0.0  # both are calibrated by construction
     held = {name: np.zeros(2) for name in truth}
     cried = {"by film": 0, "by patient": 0, "Durkalski": 0}
     for seed in range(test_sets):
         y, patient, said = design.draw(rng)
-        values = [terms(y, *each) for each in said]
         weights = np.concatenate(list(bootstrap_weights(patient, y, RESAMPLES, seed)))
-        drawn = [terms(y, *each, weights) for each in said]
-        behind = patients_behind(y, patient, len(design.patients))
+        values = [values_of(y, each, classes) for each in said]
+        drawn = [values_of(y, each, classes, weights) for each in said]
+        behind = patients_behind(y, patient, classes)
         for name in truth:
-            value = float((values[1][name] - values[0][name]).mean())
+            first, second = (float(value(name, each[name])) for each in values)
             replicates = drawn[1][name] - drawn[0][name]
-            counted = name in COUNTED or name.startswith("recall/")
-            low, high = difference_interval(value, replicates, behind[name], counted=counted)
-            first, last = np.nanquantile(replicates.mean(1), [0.025, 0.975])
-            held[name] += (low <= truth[name] <= high, first <= truth[name] <= last)
+            if name == "calibration_error":
+                gaps = [
+                    gap_interval(each[name], draws[name], patients=int(patient.max()) + 1)
+                    for each, draws in zip(values, drawn, strict=True)
+                ]
+                figures = [
+                    {"value": each, "low": low, "high": high}
+                    for each, (low, high) in zip((first, second), gaps, strict=True)
+                ]
+                low, high = unpaired_interval(*figures)
+            else:
+                counted = name.split("/")[0] in ("accuracy", "balanced_accuracy", "macro_f1", "recall")
+                low, high = difference_interval(second - first, replicates, behind[name], counted=counted)
+            percentiles = np.nanquantile(value(name, drawn[1][name]) - value(name, drawn[0][name]), [0.025, 0.975])
+            held[name] += (low <= truth[name] <= high, percentiles[0] <= truth[name] <= percentiles[1])
         right = [(each[0] == y).astype(int) for each in said]
         gain = right[1] - right[0]
         cried["by film"] += mcnemar(int((gain < 0).sum()), int((gain > 0).sum())) < 0.05
@@ -109,10 +130,11 @@ def main() -> None:
     test_sets = int(sys.argv[1]) if len(sys.argv) > 1 else 500
     print(f"{test_sets} test sets a column, {RESAMPLES} resamples; {platform.processor() or platform.machine()}\n")
     found = [judge(design, test_sets) for design in DESIGNS.values()]
-    print("| difference of | " + " | ".join(DESIGNS) + " |\n| --- |" + " --- |" * len(DESIGNS))
-    for name, key in zip(names_of("a"), terms(np.array([0, 1]), np.array([0, 1]), np.eye(2)), strict=False):
-        print(f"| `{name}` | " + " | ".join(f"{held[key][0]:.2f} ({held[key][1]:.2f})" for held, _ in found) + " |")
-    print("\n| p below 0.05 | " + " | ".join(DESIGNS) + " |\n| --- |" + " --- |" * len(DESIGNS))
+    head = " | ".join(DESIGNS) + " |\n| --- |" + " --- |" * len(DESIGNS)
+    print("| difference of | " + head)
+    for name in names_of("a"):
+        print(f"| `{name}` | " + " | ".join(f"{held[name][0]:.2f} ({held[name][1]:.2f})" for held, _ in found) + " |")
+    print("\n| p below 0.05 | " + head)
     for name in found[0][1]:
         print(f"| {name} | " + " | ".join(f"{cried[name]:.2f}" for _, cried in found) + " |")
 

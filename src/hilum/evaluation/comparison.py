@@ -19,16 +19,17 @@ from hilum.evaluation.contenders import Contender, same_films
 from hilum.evaluation.evaluate import evaluate
 from hilum.evaluation.intervals import Interval, bootstrap_weights, patient_numbers
 from hilum.evaluation.metrics import Bools, Floats, Ints
-from hilum.evaluation.paired import difference_interval, holm, mcnemar, patient_sign_test
+from hilum.evaluation.paired import difference_interval, holm, mcnemar, patient_sign_test, unpaired_interval
 from hilum.evaluation.part import Figure
 from hilum.evaluation.predictions import class_numbers, classes_of, probabilities_of
 from hilum.progress import SILENT, Progress
 from hilum.recipe.schema import Evaluate
 
-# What runs are compared by, besides the sensitivity of each class (recall/CLASS).
+# What runs are compared by.
 OVERALL = ("accuracy", "balanced_accuracy", "macro_f1", "macro_auroc", "brier", "calibration_error")
-# Those that count films named rightly, as the sensitivities do.
-_COUNTED = ("accuracy", "balanced_accuracy", "macro_f1")
+OF_A_CLASS = ("recall", "auroc")
+# Those that count films named rightly.
+_COUNTED = ("accuracy", "balanced_accuracy", "macro_f1", "recall")
 
 
 @dataclass(frozen=True)
@@ -109,10 +110,10 @@ def compare(
 def names_of(classes: Sequence[str]) -> list[str]:
     """The figures that runs are compared by, as metrics.json calls them.
 
-    >>> names_of(["ill", "well"])[-2:]
-    ['recall/ill', 'recall/well']
+    >>> names_of(["ill", "well"])[-4:]
+    ['recall/ill', 'recall/well', 'auroc/ill', 'auroc/well']
     """
-    return [*OVERALL, *(f"recall/{name}" for name in classes)]
+    return [*OVERALL, *(f"{figure}/{name}" for figure in OF_A_CLASS for name in classes)]
 
 
 def disagreements(comparison: Comparison) -> pd.DataFrame:
@@ -148,60 +149,72 @@ def _differences(
     said = {
         name: (class_numbers(table["predicted"], classes), probabilities_of(table)) for name, table in tables.items()
     }
-    values = {name: terms(y, *said[name]) for name in tables}
     blocks: dict[str, list[dict[str, Floats]]] = {name: [] for name in others}
     for weights in bootstrap_weights(patients, y, how.bootstrap, seed):
-        base = terms(y, *said[reference], weights)
+        base = terms(y, *said[reference], classes, weights)
         for name in others:
-            drawn = terms(y, *said[name], weights)
+            drawn = terms(y, *said[name], classes, weights)
             blocks[name].append({figure: drawn[figure] - base[figure] for figure in base})
-    behind = patients_behind(y, patients, len(classes))
+    behind = patients_behind(y, patients, classes)
     found: dict[str, dict[str, Figure]] = {name: {} for name in others}
     for name in others:
-        for figure, key in zip(names_of(classes), behind, strict=True):
-            value = float((values[name][key] - values[reference][key]).mean())
-            interval = difference_interval(
-                value,
-                np.concatenate([block[key] for block in blocks[name]]),
-                behind[key],
-                counted=key in _COUNTED or key.startswith("recall/"),
-                confidence=how.interval,
-                bound=2.0 if key == "brier" else 1.0,
-            )
-            found[name][figure] = _figure(value, interval, figures[name][figure])
+        for figure in names_of(classes):
+            one, other = figures[reference][figure], figures[name][figure]
+            value = math.nan if one["value"] is None or other["value"] is None else other["value"] - one["value"]
+            if figure == "calibration_error":
+                interval = unpaired_interval(one, other)
+            else:
+                interval = difference_interval(
+                    value,
+                    np.concatenate([block[figure] for block in blocks[name]]),
+                    behind[figure],
+                    counted=figure.split("/")[0] in _COUNTED,
+                    confidence=how.interval,
+                    bound=2.0 if figure == "brier" else 1.0,
+                )
+            found[name][figure] = _figure(value, interval, other)
     return found
 
 
-def terms(y: Ints, predicted: Ints, p: Floats, weights: Floats | None = None) -> dict[str, Floats]:
-    """What each figure of `names_of` is the mean of: its value for each class, (..., K), or itself, (..., 1).
+def terms(
+    y: Ints, predicted: Ints, p: Floats, classes: Sequence[str], weights: Floats | None = None
+) -> dict[str, Floats]:
+    """What each paired figure is the mean of: its value for each class, (..., K), or itself, (..., 1).
 
-    The sensitivity of class number k is called recall/k here. `weights` (..., N) as in `metrics`.
+    `weights` (..., N) as in `metrics`. A calibration error is not among them: it is no mean, see `unpaired_interval`.
     """
-    counts = metrics.confusion(y, predicted, p.shape[1], weights)
-    recall = metrics.recall(counts)
-    return {
+    counts = metrics.confusion(y, predicted, len(classes), weights)
+    recall, auroc = metrics.recall(counts), metrics.by_class(metrics.auroc, y, p, weights)
+    found = {
         "accuracy": metrics.accuracy(counts)[..., None],
         "balanced_accuracy": recall,
         "macro_f1": metrics.f_beta(counts, 1.0),
-        "macro_auroc": metrics.by_class(metrics.auroc, y, p, weights),
+        "macro_auroc": auroc,
         "brier": metrics.brier(y, p, weights)[..., None],
-        "calibration_error": metrics.calibration_error(y, p, weights)[..., None],
-    } | {f"recall/{k}": recall[..., k : k + 1] for k in range(p.shape[1])}
+    }
+    for k, name in enumerate(classes):
+        found |= {f"recall/{name}": recall[..., k : k + 1], f"auroc/{name}": auroc[..., k : k + 1]}
+    return found
 
 
-def patients_behind(y: Ints, patients: Ints, classes: int) -> dict[str, Ints]:
+def patients_behind(y: Ints, patients: Ints, classes: Sequence[str]) -> dict[str, Ints]:
     """How many patients each term of `terms` rests on; an AUROC on the smaller side of the two."""
     everyone = np.array([len(np.unique(patients))])
-    of_class = np.array([len(np.unique(patients[y == k])) for k in range(classes)])
-    others = np.array([len(np.unique(patients[y != k])) for k in range(classes)])
-    return {
+    of_class, others = (
+        np.array([len(np.unique(patients[(y == k) == inside])) for k in range(len(classes))])
+        for inside in (True, False)
+    )
+    smaller = np.minimum(of_class, others)
+    found = {
         "accuracy": everyone,
         "balanced_accuracy": of_class,
         "macro_f1": of_class,
-        "macro_auroc": np.minimum(of_class, others),
+        "macro_auroc": smaller,
         "brier": everyone,
-        "calibration_error": everyone,
-    } | {f"recall/{k}": of_class[k : k + 1] for k in range(classes)}
+    }
+    for k, name in enumerate(classes):
+        found |= {f"recall/{name}": of_class[k : k + 1], f"auroc/{name}": smaller[k : k + 1]}
+    return found
 
 
 def _figure(value: float, interval: Interval, of_run: Figure) -> Figure:

@@ -98,7 +98,7 @@ def check_zca(films: int, side_px: int) -> None:
     numbers = min(films, side_px**2) * side_px**2
     if numbers > LARGEST_ZCA:
         raise RequestError(
-            f"whitening {films} train films of {side_px} px needs {4 * numbers / 1e6:,.0f} MB of directions in the "
+            f"whitening {films:,} train films of {side_px} px needs {4 * numbers / 1e6:,.0f} MB of directions in the "
             f"weights, and {4 * LARGEST_ZCA / 1e6:,.0f} MB are the most",
             where="model.normalise = 'zca'",
             next_step="Draw fewer films (data.per_class), lower prepare.side_px (150 was the study's), or use "

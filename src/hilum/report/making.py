@@ -104,12 +104,26 @@ def split(facts: Facts, draw: Draw) -> Context:
 
 
 def training(facts: Facts, draw: Draw) -> Context:
-    """How training went."""
+    """How training went, or that there was none."""
     history = facts.history
-    if history.empty:
+    trained = any(stage.epochs for stage in facts.recipe.stage)
+    if trained and history.empty:
         raise DataError("history.csv has no epoch", where=str(facts.run.path))
     epochs = count_of(len(history), "epoch")
-    pictures = [
+    return {
+        "pictures": _curves(history, epochs, draw) if trained else [],
+        "trained": trained,
+        "epochs": epochs,
+        "seconds": float(history["seconds"].sum()),
+        "stages": list(enumerate(facts.recipe.stage, 1)),
+        "model": facts.recipe.model,
+        "balance": facts.recipe.balance,
+        "prepare": facts.recipe.prepare,
+    }
+
+
+def _curves(history: pd.DataFrame, epochs: str, draw: Draw) -> list[Any]:
+    return [
         draw(
             figures.loss_curves(history),
             "loss",
@@ -129,15 +143,6 @@ def training(facts: Facts, draw: Draw) -> Context:
             "Learning rate, as each epoch left it.",
         ),
     ]
-    return {
-        "pictures": pictures,
-        "epochs": epochs,
-        "seconds": float(history["seconds"].sum()),
-        "stages": list(enumerate(facts.recipe.stage, 1)),
-        "model": facts.recipe.model,
-        "balance": facts.recipe.balance,
-        "prepare": facts.recipe.prepare,
-    }
 
 
 def cautions(facts: Facts, draw: Draw) -> Context:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 import warnings
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -47,7 +48,7 @@ class Engine:
         self.used: Name | None = None
         self.note = ""
         self._asked = asked
-        self._compiled: Any = None
+        self._requests: list[Any] = []
         if asked == "openvino" and (reason := _why_not_openvino(classifier)):
             self._refuse(reason)
 
@@ -61,26 +62,26 @@ class Engine:
         return (z + self._logits(films[..., ::-1])) / np.float32(2) if self.flip else z
 
     def _logits(self, films: Films) -> Logits:
-        return _by_torch(self.classifier, films) if self._compiled is None else _by_openvino(self._compiled, films)
+        return _by_openvino(self._requests, films) if self._requests else _by_torch(self.classifier, films)
 
     def _choose(self, films: Films) -> None:
         self.used = "torch"
         if self._asked == "torch" or (self._asked == "auto" and _why_not_openvino(self.classifier)):
             return
         try:
-            compiled = _compiled(self.classifier, films[0].shape)
+            requests = _requests(self.classifier, films[0].shape)
         except Exception as error:  # whatever its converter trips over, torch computes the network all the same
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             self._refuse(f"OpenVINO cannot convert {self.classifier.architecture.backbone}: {reason}")
             return
         first = films[:_COMPARED]
-        differ = _largest_difference(_by_torch(self.classifier, first), _by_openvino(compiled, first))
+        differ = _largest_difference(_by_torch(self.classifier, first), _by_openvino(requests, first))
         if not differ <= TOLERANCE:  # nor where it is no number
             self._refuse(
                 f"OpenVINO gives {self.classifier.architecture.backbone} probabilities that differ by {differ:.1g}"
             )
             return
-        self.used, self._compiled = "openvino", compiled
+        self.used, self._requests = "openvino", requests
 
     def _refuse(self, why: str) -> None:
         if self._asked == "openvino":
@@ -103,11 +104,10 @@ def _by_torch(classifier: Classifier, films: Films) -> Logits:
         return z
 
 
-def _by_openvino(compiled: Any, films: Films) -> Logits:
-    z = np.empty((len(films), compiled.output(0).shape[1]), dtype=np.float32)
-    # Two requests for each stream, so that none waits. They are waited for in turn and not called back from, because
-    # a thread that once ran Python wants its lock again when it ends, and whoever frees the network holds it.
-    requests = [compiled.create_infer_request() for _ in range(2 * compiled.get_property("NUM_STREAMS"))]
+def _by_openvino(requests: Sequence[Any], films: Films) -> Logits:
+    z = np.empty((len(films), requests[0].get_compiled_model().output(0).shape[1]), dtype=np.float32)
+    # The requests are waited for in turn and do not call back, because a thread that once ran Python wants its lock
+    # again when it ends, and whoever frees the network holds it.
     for number in range(len(films) + len(requests)):
         request, done = requests[number % len(requests)], number - len(requests)
         if 0 <= done < len(films):
@@ -138,8 +138,8 @@ class _OfBytes(nn.Module):
         return logits
 
 
-def _compiled(classifier: Classifier, film: tuple[int, ...]) -> Any:
-    """The network compiled for one film at a time, one stream per thread that torch may use."""
+def _requests(classifier: Classifier, film: tuple[int, ...]) -> list[Any]:
+    """The network converted for one film at a time: two requests, so that none waits, for each thread of torch's."""
     openvino = _openvino()
     shape = (1, 1, *film)
     with torch.inference_mode(), warnings.catch_warnings():
@@ -152,7 +152,8 @@ def _compiled(classifier: Classifier, film: tuple[int, ...]) -> Any:
         )
     threads = torch.get_num_threads()
     how = {"INFERENCE_PRECISION_HINT": "f32", "NUM_STREAMS": threads, "INFERENCE_NUM_THREADS": threads}
-    return openvino.Core().compile_model(model, "CPU", how)
+    compiled = openvino.Core().compile_model(model, "CPU", how)
+    return [compiled.create_infer_request() for _ in range(2 * threads)]
 
 
 def _largest_difference(one: Logits, other: Logits) -> float:

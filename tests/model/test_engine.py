@@ -150,6 +150,13 @@ def test_without_the_package_auto_is_torch_and_openvino_is_refused(monkeypatch: 
 
 
 @openvino
+def test_openvino_is_refused_for_a_network_on_a_gpu() -> None:
+    engines.check_engine("auto", "cuda")
+    with pytest.raises(RequestError, match="on cuda"):
+        engines.check_engine("openvino", "cuda")
+
+
+@openvino
 def test_nothing_is_told_to_the_maker_of_openvino() -> None:
     code = (
         "import sys; from hilum.model.engine import _openvino; _openvino().convert_model;"

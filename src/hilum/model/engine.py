@@ -22,12 +22,13 @@ from hilum.model.classifier import Classifier
 
 Films = NDArray[np.uint8]
 Logits = NDArray[np.float32]
-Name = Literal["torch", "openvino"]
+Asked = Literal["auto", "torch", "openvino"]
 
 # Probabilities of the two engines may differ by this; float32 networks differ by some 1e-6.
 TOLERANCE = 1e-4
 # The first films, on which they are compared: torch should not compute many of them.
 _COMPARED = 8
+_ADVICE = "Choose the engine auto or torch."
 
 
 class Engine:
@@ -40,17 +41,14 @@ class Engine:
     that one temperature still calibrates them. used: which engine it is, once the first films came.
     """
 
-    def __init__(
-        self, classifier: Classifier, asked: Literal["auto", "torch", "openvino"] = "auto", *, flip: bool = False
-    ) -> None:
+    def __init__(self, classifier: Classifier, asked: Asked = "auto", *, flip: bool = False) -> None:
         self.classifier = classifier.eval()
         self.flip = flip
-        self.used: Name | None = None
+        self.used: Literal["torch", "openvino"] | None = None
         self.note = ""
         self._asked = asked
         self._requests: list[Any] = []
-        if asked == "openvino" and (reason := _why_not_openvino(classifier)):
-            self._refuse(reason)
+        check_engine(asked, _device(classifier))
 
     def __call__(self, films: Films) -> Logits:
         """Logits (N, K) of prepared films, uint8 (N, side, side)."""
@@ -66,7 +64,7 @@ class Engine:
 
     def _choose(self, films: Films) -> None:
         self.used = "torch"
-        if self._asked == "torch" or (self._asked == "auto" and _why_not_openvino(self.classifier)):
+        if self._asked == "torch" or (self._asked == "auto" and _why_not_openvino(_device(self.classifier))):
             return
         try:
             requests = _requests(self.classifier, films[0].shape)
@@ -85,15 +83,24 @@ class Engine:
 
     def _refuse(self, why: str) -> None:
         if self._asked == "openvino":
-            raise RequestError(why, where="engine openvino", next_step="Choose the engine auto or torch.")
+            raise RequestError(why, where="engine openvino", next_step=_ADVICE)
         self.note = f"{why}; predicted with torch"
 
 
-def _why_not_openvino(classifier: Classifier) -> str:
-    """Why the network cannot be given to OpenVINO here, or ""."""
-    if next(classifier.parameters()).device.type != "cpu":
-        return "OpenVINO computes on the processor, and the network is on another device"
+def check_engine(asked: Asked, device: str) -> None:
+    """RequestError where OpenVINO is asked for and cannot compute on this device (cpu, cuda)."""
+    if asked == "openvino" and (reason := _why_not_openvino(device)):
+        raise RequestError(reason, where="engine openvino", next_step=_ADVICE)
+
+
+def _why_not_openvino(device: str) -> str:
+    if device != "cpu":
+        return f"OpenVINO computes on the processor, and the network is on {device}"
     return "" if importlib.util.find_spec("openvino") else "OpenVINO is not installed (pip install openvino)"
+
+
+def _device(classifier: Classifier) -> str:
+    return next(classifier.parameters()).device.type
 
 
 def _by_torch(classifier: Classifier, films: Films) -> Logits:

@@ -10,7 +10,9 @@ from hilum.data.collect import Collection
 from hilum.errors import DataError, RequestError
 from hilum.evaluation.run_folder import RunFolder
 from hilum.model import classifier as classifiers
+from hilum.model import machine
 from hilum.model.classifier import Classifier
+from hilum.model.engine import check_engine
 from hilum.model.normalise import check_zca
 from hilum.recipe.load import nearest
 from hilum.recipe.schema import Audit, Explain, Recipe
@@ -21,6 +23,7 @@ def check_network(recipe: Recipe) -> None:
 
     Refused with WeightsError or RequestError.
     """
+    check_engine(recipe.predict.engine, machine.accelerator(recipe.training.device))
     side = recipe.prepare.side_px
     classifier = classifiers.build(recipe.model, ("one", "other"), side_px=side, seed=0)
     for number, stage in enumerate(recipe.stage, 1):

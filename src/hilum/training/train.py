@@ -22,6 +22,7 @@ from hilum.files import whole_file, write_json, write_text
 from hilum.model import classifier as classifiers
 from hilum.model import machine
 from hilum.model.classifier import Classifier
+from hilum.model.engine import Engine
 from hilum.model.inference import logits, softmax
 from hilum.progress import SILENT, Progress
 from hilum.recipe.load import to_toml
@@ -137,7 +138,8 @@ def _fit(run: RunFolder, recipe: Recipe, progress: Progress) -> None:
         notes.append(NOT_TRAINED)
     elif recipe.evaluate.calibrate:
         validation = films.where(parts == "validation")
-        fitted = fit_temperature(validation.y, softmax(logits(classifier, validation.batches())))
+        engine = Engine(classifier, recipe.predict.engine, flip=recipe.predict.flip)
+        fitted = fit_temperature(validation.y, softmax(logits(engine, validation.batches())))
         temperature = fitted.value
         notes += [fitted.note] if fitted.note else []
     origin = classifier.origin
@@ -151,7 +153,7 @@ def _fit(run: RunFolder, recipe: Recipe, progress: Progress) -> None:
         backbone_weights=origin.as_dict() if origin else None,
         training_seconds=round(float(history["seconds"].sum()), 1),
     )
-    extra = {"temperature": temperature, "notes": notes}
+    extra = {"temperature": temperature, "flip": recipe.predict.flip, "notes": notes}
     classifiers.save(classifier, run.path / "weights.safetensors", recipe.prepare, extra)
 
 
@@ -208,9 +210,19 @@ def _predict(run: RunFolder, recipe: Recipe, progress: Progress) -> None:
     classifier, about = classifiers.load(run.weights_path)
     films, _ = _films(run, recipe, progress)
     classifier = classifier.to(memory_format=torch.channels_last).to(run.environment()["device"])
+    engine = Engine(classifier, recipe.predict.engine, flip=recipe.predict.flip)
     with progress.task("predicting all parts", len(films)) as advance:
-        p = softmax(logits(classifier, films.batches(), advance), about["temperature"])
-    _note(run, test_part_opened=now(), weights_sha256=sha256_of(run.weights_path))
+        p = softmax(logits(engine, films.batches(), advance), about["temperature"])
+    if engine.note:
+        progress.say(f"note: {engine.note}")
+    notes = [*run.environment()["notes"], *([engine.note] if engine.note else [])]
+    _note(
+        run,
+        test_part_opened=now(),
+        weights_sha256=sha256_of(run.weights_path),
+        engine=engine.used,
+        notes=list(dict.fromkeys(notes)),
+    )
     write_predictions(from_probabilities(run.manifest(), p, about["classes"]), run.path / "predictions.csv")
 
 

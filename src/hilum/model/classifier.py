@@ -68,7 +68,7 @@ class Classifier(nn.Module):
     def __init__(
         self,
         normalise: nn.Module,
-        grey: GreyInput,
+        grey: nn.Module,
         backbone: nn.Module,
         block: nn.Module,
         head: nn.Module,

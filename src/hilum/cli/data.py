@@ -49,8 +49,7 @@ def inspect(
     terminal.json = terminal.json or json
     if output is not None and output.suffix.lower() not in (".html", ".htm"):
         raise RequestError("the page is one .html file", where=f"-o {output}", next_step="Write: -o inspect.html")
-    manifest, left_out = _films(source, where)
-    read_from = manifest.attrs["read_from"]
+    manifest, left_out, read_from = _films(source, where)
     if files:
         manifest, left_out = _with_facts(manifest, left_out)
     manifest.attrs["left_out"] = left_out
@@ -84,7 +83,7 @@ def build(
         raise RequestError("a manifest is .parquet or .csv", where=f"-o {output}")
     if drop and not task:
         raise RequestError("--drop leaves labels out of a task; name one with --task", where="--drop")
-    manifest, left_out = _films(source, where)
+    manifest, left_out, _ = _films(source, where)
     if task:
         manifest, more = _with_classes(manifest, task, drop or [])
         left_out += more
@@ -106,7 +105,8 @@ def build(
     )
 
 
-def _films(sources: list[str], where: str) -> tuple[pd.DataFrame, list[tuple[str, int]]]:
+def _films(sources: list[str], where: str) -> tuple[pd.DataFrame, list[tuple[str, int]], dict[str, str]]:
+    """The films that pass the filter; what was left out; and image_id -> the source as it was asked for."""
     from hilum.data.readers.common import left_out
     from hilum.data.sources import read
     from hilum.data.where import where as rows_where
@@ -116,10 +116,9 @@ def _films(sources: list[str], where: str) -> tuple[pd.DataFrame, list[tuple[str
     names = [name for name, rows in manifest.attrs["read_from"] for _ in range(rows)]
     read_from = dict(zip(manifest["image_id"], names, strict=True))
     kept = rows_where(manifest, where)
-    kept.attrs["read_from"] = read_from  # source as asked for, by image_id: it outlives the rows that are left out
     if len(kept) < len(manifest):
         told.append((f"not where {where}", len(manifest) - len(kept)))
-    return kept, told
+    return kept, told, read_from
 
 
 def _with_classes(manifest: pd.DataFrame, task: str, drop: list[str]) -> tuple[pd.DataFrame, list[tuple[str, int]]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -45,7 +45,9 @@ class Grid:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page. Counts tables are (caption, table); films are (heading, how many of how many, cards)."""
+    """A part of the page. tables: (caption, counts); films: (heading, how many of how many, cards); pairs: (heading, 2
+    cards).
+    """
 
     name: str
     heading: str
@@ -53,7 +55,8 @@ class Section:
     grids: Sequence[Grid] = ()
     tables: Sequence[tuple[str, Counts]] = ()
     pictures: Sequence[Picture] = ()
-    films: Sequence[tuple[str, str, Sequence[Card]]] = field(default_factory=tuple)
+    films: Sequence[tuple[str, str, Sequence[Card]]] = ()
+    pairs: Sequence[tuple[str, Sequence[Card]]] = ()
 
 
 def write_inspection(
@@ -112,9 +115,12 @@ def _sources(found: Inspection, manifest: pd.DataFrame) -> Section:
             f"{count_of(one.n, 'film')} of known label, which are all there are: no sample, so no interval."
         )
     table = counts(manifest["source"], main_labels(manifest["label"]), corner="source", most_rows=40)
-    head = ("the first", "the second", "films of the first", "of the second", "patients", "of the second", "file names")
+    head = ("a and b", "films of a", "films of b", "patients of a", "patients of b", "file names")
     rows = [
-        (both.a, both.b, *map(str, (both.films_a, both.films_b, both.patients_a, both.patients_b, both.same_names)))
+        (
+            f"{both.a} and {both.b}",
+            *map(str, (both.films_a, both.films_b, both.patients_a, both.patients_b, both.same_names)),
+        )
         for both in found.overlaps
     ]
     if rows:
@@ -141,15 +147,17 @@ def _repeats(found: Inspection, manifest: pd.DataFrame) -> Section:
     films = manifest.set_index("image_id", drop=False)
     pairs = found.pairs_shown[:_MOST_PAIRS]
     shown = [
-        (_of_pair(films, pair), "", [film_card(_row(films, image_id), with_source=True) for image_id in pair])
+        (_of_pair(films, pair), [film_card(_row(films, image_id), with_source=True) for image_id in pair])
         for pair in pairs
     ]
-    return Section("repeats", "Duplicates", lines, films=shown)
+    return Section("repeats", "Duplicates", lines, pairs=shown)
 
 
 def _of_pair(films: pd.DataFrame, pair: tuple[str, str]) -> str:
-    labels = list(dict.fromkeys(str(films.loc[image_id, "class"]) for image_id in pair))
-    return f"{labels[0]}, and the same film as {labels[1]}" if len(labels) > 1 else f"Twice {labels[0]}"
+    first, second = (str(films.loc[image_id, "class"]) for image_id in pair)
+    if first != second:
+        return f"{first}, and {second}"
+    return "twice without a label" if first == UNKNOWN else f"twice {first}"
 
 
 def _row(films: pd.DataFrame, image_id: str) -> Mapping[str, object]:

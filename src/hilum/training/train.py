@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,7 +27,7 @@ from hilum.model.engine import Engine
 from hilum.model.inference import logits, softmax
 from hilum.progress import SILENT, Progress
 from hilum.recipe.load import to_toml
-from hilum.recipe.schema import Recipe
+from hilum.recipe.schema import Recipe, Stage
 from hilum.report.page import write_report
 from hilum.training.checks import check_films, check_network, check_same, check_vacant
 from hilum.training.environment import describe_environment, now, sha256_of
@@ -166,20 +167,12 @@ def _films(run: RunFolder, recipe: Recipe, progress: Progress) -> tuple[Films, N
     return films, manifest["part"].to_numpy(object)
 
 
-def _stages(
-    run: RunFolder,
-    recipe: Recipe,
-    classifier: Classifier,
-    films: Films,
-    parts: NDArray[np.object_],
-    progress: Progress,
-) -> pd.DataFrame:
-    about = run.environment()
-    histories = []
-    for number, stage in enumerate(recipe.stage, 1):
-        if not stage.epochs:
-            continue
-        job = StageJob(
+def stage_jobs(
+    recipe: Recipe, films: Films, parts: NDArray[np.object_], about: Mapping[str, Any], folder: Path
+) -> list[StageJob]:
+    """A job for each stage that trains. about: classes, precision and device, as `begin` noted them."""
+    return [
+        StageJob(
             number=number,
             stage=stage,
             classes=tuple(about["classes"]),
@@ -190,14 +183,33 @@ def _stages(
             seed=recipe.training.seed,
             precision=about["precision"],
             accelerator=about["device"],
-            folder=run.path / "checkpoints" / f"stage-{number}",
+            folder=folder / f"stage-{number}",
         )
+        for number, stage in enumerate(recipe.stage, 1)
+        if stage.epochs
+    ]
+
+
+def kept_epoch(history: pd.DataFrame, stage: Stage) -> pd.Series:
+    """The row of the epoch whose weights the stage keeps."""
+    monitored = history[f"validation_{stage.monitor}"].tolist()
+    return history.iloc[best_epoch(monitored, higher_is_better(stage.monitor))]
+
+
+def _stages(
+    run: RunFolder,
+    recipe: Recipe,
+    classifier: Classifier,
+    films: Films,
+    parts: NDArray[np.object_],
+    progress: Progress,
+) -> pd.DataFrame:
+    histories = []
+    for job in stage_jobs(recipe, films, parts, run.environment(), run.path / "checkpoints"):
         history = train_stage(classifier, job, progress)
-        best = history.iloc[
-            best_epoch(history[f"validation_{stage.monitor}"].tolist(), higher_is_better(stage.monitor))
-        ]
+        best = kept_epoch(history, job.stage)
         progress.say(
-            f"stage {number}: best of {len(history)} epochs is {int(best['epoch'])}: validation loss "
+            f"stage {job.number}: best of {len(history)} epochs is {int(best['epoch'])}: validation loss "
             f"{best['validation_loss']:.4f}, accuracy {best['validation_accuracy']:.4f}, macro F1 "
             f"{best['validation_macro_f1']:.4f}"
         )

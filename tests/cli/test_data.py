@@ -43,7 +43,7 @@ def test_inspect_tells_what_there_is_as_json(tmp_path):
     assert (answer["films"], answer["patients"]) == (5, 4)
     assert {record["label"]: record["films"] for record in answer["labels"]} == {"ill": 3, "well": 2}
     assert answer["by_label"]["split"] == {"ill": {"train": 2, "test": 1}, "well": {"train": 1, "test": 1}}
-    assert answer["missing"]["age_years"] == 5
+    assert {one["column"]: one["missing"] for one in answer["missing"]}["age_years"] == 5
     assert answer["left_out"] == [{"what": "files that are no film", "count": 1}]
 
 
@@ -104,6 +104,45 @@ def test_build_refuses_and_writes_nothing(tmp_path, monkeypatch, arguments, erro
     with pytest.raises(error, match=complaint):
         run("build", source, *arguments)
     assert [entry.name for entry in tmp_path.iterdir()] == ["x"]
+
+
+def two_hospitals(tmp_path):
+    """Six films of two hospitals; every ill one is from the north, and nothing else is."""
+    north = films(tmp_path / "north", "ill/a.png", "ill/b.png", "ill/c.png")
+    south = tmp_path / "south"
+    for seed, name in enumerate(("well/d.png", "well/e.png", "well/f.png"), start=10):
+        film(south / name, seed=seed)
+    return f"folder:{north}", f"folder:{south}"
+
+
+def test_inspect_says_first_which_label_is_one_source(tmp_path):
+    shown = run("inspect", *two_hospitals(tmp_path), "--no-files")
+    assert shown.splitlines()[0].startswith("! Every ill film comes from north, and nothing else does: 3 films")
+
+
+def test_inspect_tells_what_two_collections_share(tmp_path):
+    sources = two_hospitals(tmp_path)
+    film(tmp_path / "south" / "well" / "g.png", seed=1)  # north's b.png
+    answer = json.loads(run("inspect", *sources, "--json"))
+    (shared,) = answer["overlaps"]
+    assert (shared["a"], shared["b"], shared["films_a"], shared["exact_pairs"]) == ("north", "south", 1, 1)
+    assert answer["duplicates"]["pairs_of_two_labels"] == 1
+    assert answer["label_and_source"]["of_one_label"] == ["north", "south"]
+    assert answer["label_and_source"]["cramers_v"] == 1.0
+
+
+def test_inspect_writes_a_page_that_needs_nothing_else(tmp_path):
+    page = tmp_path / "inspect.html"
+    run("inspect", *two_hospitals(tmp_path), "-o", page)
+    text = page.read_text()
+    assert "Every ill film comes from north" in text
+    assert text.count("data:image/webp") == 6
+    assert "<script" not in text and "http" not in text.replace("http-equiv", "").replace("http://www.w3.org", "")
+
+
+def test_inspect_refuses_a_page_that_is_no_html_before_it_reads(tmp_path):
+    with pytest.raises(RequestError, match=r"one \.html file"):
+        run("inspect", tmp_path / "absent", "-o", tmp_path / "inspect.pdf")
 
 
 @pytest.mark.real

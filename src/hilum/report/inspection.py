@@ -114,7 +114,9 @@ def _sources(found: Inspection, manifest: pd.DataFrame) -> Section:
             f"label and source is {one.cramers_v:.2f}: 0 is no relation, at 1 the source says the label. n = "
             f"{count_of(one.n, 'film')} of known label, which are all there are: no sample, so no interval."
         )
-    table = counts(manifest["source"], main_labels(manifest["label"]), corner="source", most_rows=40)
+    labels = main_labels(manifest["label"])
+    order = list(labels.value_counts().index)
+    table = counts(manifest["source"], labels, corner="source", column_order=order, most_rows=40)
     head = ("a and b", "films of a", "films of b", "patients of a", "patients of b", "file names")
     rows = [
         (
@@ -209,8 +211,9 @@ def _ages(manifest: pd.DataFrame) -> Section | None:
 
 def _values(found: Inspection, manifest: pd.DataFrame) -> Section:
     labels = main_labels(manifest["label"])
+    order = list(labels.value_counts().index)
     tables = [
-        (heading, counts(manifest[name], labels, corner=name, most_rows=40))
+        (heading, counts(manifest[name], labels, corner=name, column_order=order, most_rows=40))
         for name, heading in _BY_LABEL.items()
         if name in found.by_label
     ]
@@ -249,8 +252,8 @@ def _missing(found: Inspection) -> Section:
         (
             one.column,
             f"{one.missing}",
-            f"{one.missing / one.of:.0%}",
-            *(f"{one.by_source.get(source, 0) / totals[source]:.0%}" for source in sources),
+            _share(one.missing, one.of),
+            *(_share(one.by_source.get(source, 0), totals[source]) for source in sources),
         )
         for one in found.missing
     ]
@@ -282,6 +285,17 @@ def _coloured(manifest: pd.DataFrame) -> list[str]:
 def _few_labels(manifest: pd.DataFrame) -> pd.Series:
     labels, names = main_labels(manifest["label"]), _coloured(manifest)
     return labels.where(labels.isin(names) | labels.isna(), _OTHERS)
+
+
+def _share(n: int, of: int) -> str:
+    """Rounded, but all only where it is all, and none where it is none.
+
+    >>> _share(0, 9), _share(1, 999), _share(1, 3), _share(998, 999), _share(9, 9)
+    ('0%', '<1%', '33%', '>99%', 'all')
+    """
+    if n in (0, of):
+        return "all" if n else "0%"
+    return "<1%" if n / of < 0.005 else ">99%" if n / of > 0.995 else f"{n / of:.0%}"
 
 
 def _range(one: Range | None, *, with_n: bool = True) -> str:

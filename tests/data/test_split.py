@@ -15,7 +15,7 @@ from hilum.data import duplicates, sources
 from hilum.data.collect import with_facts
 from hilum.data.groups import quotas
 from hilum.data.manifest import conform, write_manifest
-from hilum.data.split import Splitted, find_leaks, split
+from hilum.data.split import Splitted, find_leaks, fold_count, split
 from hilum.errors import DataError, RequestError
 from hilum.image.fingerprint import perceptual_hash
 from hilum.recipe.schema import Split
@@ -411,6 +411,99 @@ def test_a_random_split_is_by_film_and_its_leaks_are_refused_unless_allowed() ->
     result = split(films, Split(scheme="random", leaks="allow"))
     assert (result.scheme, result.leaky, sizes(result)) == ("random", True, {"train": 70, "validation": 10, "test": 20})
     assert any("one by one" in note for note in result.notes)
+
+
+# So many films of each class for test
+
+
+def test_the_test_part_has_so_many_films_of_each_class_and_validation_its_share_of_the_rest() -> None:
+    films = table([*clinic(79), *clinic(69, label="covid-19")])
+    result = split(films, Split(scheme="random", test_per_class=9, validation=0.2))
+    assert result.counts.loc["normal"].tolist() == [56, 14, 9]  # 79 - 9 = 70, a fifth of which is 14
+    assert result.counts.loc["covid-19"].tolist() == [48, 12, 9]
+
+
+def test_a_patient_is_never_cut_to_fill_a_test_part_of_so_many_films() -> None:
+    films = table([*clinic(40, each=2), *clinic(30, label="covid-19")])
+    result = split(films, Split(scheme="patient", test_per_class=9))
+    assert no_group_is_divided(result.manifest)
+    assert result.counts["test"].to_dict() == {"normal": 8, "covid-19": 9}  # a fifth patient would make it ten
+
+
+def test_a_test_part_of_so_many_films_does_not_use_the_published_parts_and_says_so() -> None:
+    result = split(table(published(90, 0, 30)), Split(test_per_class=12))
+    assert sizes(result)["test"] == 12
+    assert any("published parts are not used, because a test part of its own" in note for note in result.notes)
+
+
+def test_a_class_that_the_test_part_would_use_up_is_refused() -> None:
+    with pytest.raises(DataError, match=r"class .covid-19. has 9 films, and split.test_per_class=9 leaves none"):
+        split(table([*clinic(30), *clinic(9, label="covid-19")]), Split(test_per_class=9))
+
+
+def test_a_kept_test_part_of_so_many_films_stays_as_data_grow(tmp_path: Path) -> None:
+    films = clinic(30)
+    before = split(table(films), Split(test_per_class=5))
+    path = tmp_path / "m.parquet"
+    write_manifest(before.manifest, path)
+    grown = table([*films, *clinic(20, name="new")])
+    after = split(grown, Split(test_per_class=5, keep=str(path)))
+    assert {film: parts(after)[film] for film in parts(before)} == parts(before)
+    assert sizes(after)["test"] == 5
+
+
+# One source for test
+
+
+def three_sources() -> pd.DataFrame:
+    return table([film for name in ("b", "c", "a") for label in CLASSES for film in clinic(20, label=label, name=name)])
+
+
+def test_one_source_is_the_test_part_and_nothing_of_it_is_learned_from() -> None:
+    for fold, name in enumerate(("a", "b", "c")):
+        result = split(three_sources(), Split(scheme="source", fold=fold, validation=0.1))
+        assert set(result.manifest.loc[result.manifest["part"] == "test", "source"]) == {name}
+        assert name not in set(result.manifest.loc[result.manifest["part"] != "test", "source"])
+        assert sizes(result) == {"train": 108, "validation": 12, "test": 60}
+        assert (result.scheme, result.leaky) == ("source", False)
+        assert any(f"the test part is the source {name}" in note for note in result.notes)
+
+
+def test_each_source_is_a_fold() -> None:
+    films = three_sources()
+    how = Split(scheme="source", fold=1)
+    assert fold_count(films, how) == 3
+    by_fold = split(films, how).manifest.groupby("source")["fold"].unique()
+    assert {name: list(folds) for name, folds in by_fold.items()} == {"a": [0], "b": [1], "c": [2]}
+
+
+def test_the_number_of_folds_is_that_asked_for_or_refused() -> None:
+    assert fold_count(three_sources(), Split(folds=4)) == 4
+    with pytest.raises(RequestError, match="no folds were asked for"):
+        fold_count(three_sources(), Split())
+
+
+def test_a_film_of_the_tested_source_that_another_source_has_too_is_a_leak() -> None:
+    films = three_sources()
+    rows = films.to_dict("records")
+    copy = next(row for row in rows if row["source"] == "c")
+    rows[0]["sha256"] = copy["sha256"]
+    with pytest.raises(DataError, match="1 exact duplicate in two parts"):
+        split(table(rows), Split(scheme="source", fold=2))
+    result = split(table(rows), Split(scheme="source", fold=2, leaks="drop"))
+    assert result.dropped["image_id"].tolist() == [rows[0]["image_id"]]
+    assert sizes(result)["test"] == 60
+
+
+@pytest.mark.parametrize(("fold", "said"), [(None, "no source is named"), (3, "there is no source number 3")])
+def test_a_source_that_is_not_named_or_not_there_is_refused_with_the_list(fold: int | None, said: str) -> None:
+    with pytest.raises(RequestError, match=f"{said}.*0 a, 1 b, 2 c; or run them all with: hilum crossval"):
+        split(three_sources(), Split(scheme="source", fold=fold))
+
+
+def test_films_of_one_source_cannot_be_tested_on_another() -> None:
+    with pytest.raises(DataError, match="all films are of one source, x"):
+        split(table(clinic(20)), Split(scheme="source", fold=0))
 
 
 # What cannot be done

@@ -40,6 +40,33 @@ def test_a_stage_setting_reaches_every_stage_or_the_one_named(tmp_path: Path) ->
     assert [stage.epochs for stage in second.stage] == [5, 2]
 
 
+def test_a_setting_replaces_a_table_of_values_and_reaches_into_one() -> None:
+    given = ["balance.how=share", "balance.share={ covid-19 = 0.3, normal = 0.2 }"]
+    assert load_recipe(settings=[*given, "balance.share={ normal = 0.5 }"]).balance.share == {"normal": 0.5}
+    both = load_recipe(settings=[*given, "balance.share.normal=0.5"]).balance.share
+    assert both == {"covid-19": 0.3, "normal": 0.5}
+
+
+def test_a_setting_adds_to_a_section() -> None:
+    recipe = load_recipe(settings=["prepare.equalise=clahe", "prepare={ side_px = 96 }"])
+    assert (recipe.prepare.equalise, recipe.prepare.side_px) == ("clahe", 96)
+
+
+def test_a_setting_without_a_value_takes_the_key_back_to_its_default(tmp_path: Path) -> None:
+    (tmp_path / "r.toml").write_text(
+        "[data]\nper_class = 9\nwhere = 'age_years > 5'\n[[stage]]\npatience = 3\n[[stage]]\npatience = 4\n"
+    )
+    recipe = load_recipe([str(tmp_path / "r.toml")], ["data.per_class=", "data.where=", "stage.2.patience="])
+    assert (recipe.data.per_class, recipe.data.where) == (None, "")
+    assert [stage.patience for stage in recipe.stage] == [3, None]
+
+
+def test_a_recipe_given_as_base_is_not_changed_by_settings() -> None:
+    base = {"data": {"draw": {"ill": 5}}, "stage": [{"epochs": 5}]}
+    load_recipe(settings=["data.draw.ill=3", "stage.epochs=1"], base=base)
+    assert base == {"data": {"draw": {"ill": 5}}, "stage": [{"epochs": 5}]}
+
+
 @pytest.mark.parametrize(
     ("setting", "named"),
     [
@@ -77,6 +104,10 @@ def test_an_unknown_key_of_a_file_names_the_file(tmp_path: Path) -> None:
         ("stage.7.epochs=1", "there is no stage 7"),
         ("data.task=own", "needs [task.labels]"),
         ("balance.how=share", "[balance.share]"),
+        ("data={ per_class = 9, draw = { ill = 5 } }", "data.per_class and data.draw"),
+        ("split={ scheme = 'source', folds = 3 }", "each source is a fold"),
+        ("split={ scheme = 'published', test_per_class = 3 }", "keeps one"),
+        ("data.per_class.ill=3", "per_class"),
     ],
 )
 def test_a_wrong_value_is_refused_with_its_place(setting: str, message: str) -> None:

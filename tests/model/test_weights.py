@@ -103,7 +103,35 @@ def test_files_that_are_no_backbones_weights_are_refused(state: dict[str, torch.
     classifier = build(Model(backbone="test_resnet", weights="none"), ["a", "b"], side_px=64, seed=0)
     save(classifier, whole, Prepare(side_px=64))
     with pytest.raises(WeightsError, match="a classifier that hilum trained"):
-        built(whole)
+        import_file(whole, BACKBONE)
+
+
+def test_a_run_starts_from_the_backbone_of_another_run_and_not_from_its_head(tmp_path: Path) -> None:
+    # ImageNet's channels differ, so the first layer is folded to two channels; here, and once only.
+    model = Model(backbone="resnet10t", weights="none")
+    first = build(model, ["a", "b"], side_px=64, seed=1)
+    save(first, tmp_path / "run.safetensors", Prepare(side_px=64))
+    started = Model(backbone="resnet10t", weights=str(tmp_path / "run.safetensors"))
+    second = build(started, ["x", "y", "z"], side_px=96, seed=2)
+    films = torch.rand(2, 1, 96, 96)
+    with torch.inference_mode():
+        assert torch.equal(second.features(films), first.features(films))
+    assert second(films).shape == (2, 3)
+    assert second.origin is not None and second.origin.kind == "file"
+    with pytest.raises(WeightsError, match=r"trained resnet10t.*not resnet18.*model.backbone=resnet10t"):
+        built(tmp_path / "run.safetensors", "resnet18")
+    other = started.model_copy(update={"normalise": "featurewise"})
+    with pytest.raises(RequestError, match=r"model.normalise = 'pretrained', and this one has 'featurewise'"):
+        build(other, ["x", "y"], side_px=64, seed=0)
+
+
+def test_the_note_on_a_file_names_the_architecture_and_no_tag_of_timms(
+    tmp_path: Path,
+) -> None:
+    save_file(bare_network(find("resnet18")).state_dict(), tmp_path / "a.safetensors")
+    note = resolve(str(tmp_path / "a.safetensors"), find("resnet18")).origin.note
+    assert note.startswith(f"resnet18: weights from {tmp_path / 'a.safetensors'}, SHA-256 ")
+    assert "tv_in1k" not in note
 
 
 def test_an_imported_file_is_what_pretrained_means_from_then_on(state: dict[str, torch.Tensor], tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from hilum import __version__
 from hilum.errors import RequestError, WeightsError
 from hilum.files import whole_file
 from hilum.model import hub, weights, zoo
-from hilum.model.grey import GreyInput, fold
+from hilum.model.grey import fold
 from hilum.model.head import build_head
 from hilum.model.networks import stacked_block
 from hilum.model.normalise import Normalise, normaliser
@@ -129,6 +129,12 @@ def build(
         )
     found = weights.resolve(model.weights, backbone, progress=progress)
     progress.say(found.origin.note)
+    if found.of_run and found.of_run != model.normalise:
+        raise RequestError(
+            f"the run of these weights had model.normalise = {found.of_run!r}, and this one has {model.normalise!r}",
+            where=model.weights,
+            next_step=f"Use --set model.normalise={found.of_run}.",
+        )
     fitted = model.normalise != "pretrained"
     architecture = Architecture(
         backbone=backbone.timm,
@@ -160,10 +166,12 @@ def _assemble(
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         network = weights.bare_network(backbone, cnn=architecture.cnn, classes=classes)
-        if found is not None:
+        if found is not None and not found.of_run:
             weights.load_into(network, found, backbone)
         shape = _fit_to_side(network, backbone, side_px, "flatten" if has_block else pooling)
         grey = fold(network, hub.published(backbone).first_conv, architecture.mean, architecture.std)
+        if found is not None and found.of_run:  # whose first layer is folded
+            weights.load_into(network, found, backbone)
         block = _block(shape, architecture.block, pooling) if has_block else nn.Identity()
         with torch.inference_mode():
             width = block.eval()(torch.zeros(1, *shape)).numel()

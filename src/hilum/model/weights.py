@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import pickle
 import shutil
@@ -66,14 +67,18 @@ class Origin:
 
 @dataclass(frozen=True)
 class Weights:
-    """A backbone's tensors, float32, and where they came from; state is None for an untrained one."""
+    """A backbone's tensors, float32, and where they came from; state is None for an untrained one.
+
+    of_run: model.normalise of the hilum run that trained them; its first layer is folded already. Empty for others.
+    """
 
     origin: Origin
     state: State | None
+    of_run: str = ""
 
 
 def resolve(weights: str, backbone: Backbone, *, progress: Progress = SILENT) -> Weights:
-    """The weights that `model.weights` asks for: pretrained, none, or a safetensors file.
+    """The weights that `model.weights` asks for: pretrained, none, or a safetensors file, of a hilum run too.
 
     pretrained: from the store, else fetched from the hub into it. A file's metadata may state `architecture`, `mean`
     and `std`; where it does not, timm's for the backbone hold. Whether the tensors fit is checked by `load_into`.
@@ -102,15 +107,56 @@ def resolve(weights: str, backbone: Backbone, *, progress: Progress = SILENT) ->
             next_step=f"Convert it once: hilum weights import {path} --backbone {backbone.timm}, then model.weights = "
             "'pretrained' finds it.",
         )
-    state, facts = read_safetensors(path)
+    state, facts = _read(path)
+    if "hilum" in facts:
+        return _of_run(path, state, json.loads(facts["hilum"]), backbone)
     mean = stated(facts, "mean", path) or known.mean
     std = stated(facts, "std", path) or known.std
     licence = facts.get("licence") or facts.get("license")
     return Weights(Origin("file", backbone.architecture, str(path), store.sha256(path), licence, mean, std), state)
 
 
+def _of_run(path: Path, state: State, facts: Mapping[str, Any], backbone: Backbone) -> Weights:
+    """The backbone of a classifier that hilum trained; its head and its fitted normalisation are left behind."""
+    architecture, origin = facts["architecture"], facts["origin"] or {}
+    if architecture["backbone"] != backbone.timm:
+        raise WeightsError(
+            f"this run trained {architecture['backbone']}, not {backbone.timm}",
+            where=str(path),
+            next_step=f"Use --set model.backbone={architecture['backbone']}.",
+        )
+    taken = {name.removeprefix("backbone."): state[name] for name in state if name.startswith("backbone.")}
+    mean, std = tuple(architecture["mean"]), tuple(architecture["std"])
+    found = Origin("file", backbone.architecture, str(path), store.sha256(path), origin.get("licence"), mean, std)
+    return Weights(found, taken, of_run=architecture.get("normalise", "pretrained"))
+
+
 def read_safetensors(path: Path) -> tuple[State, dict[str, str]]:
-    """A file's tensors, floating ones as float32, and its metadata. Refused with WeightsError: a broken file."""
+    """A file's tensors, floating ones as float32, and its metadata.
+
+    Refused with WeightsError: a broken file, a classifier that hilum trained.
+    """
+    state, facts = _read(path)
+    if "hilum" in facts:
+        raise WeightsError(
+            "this is a classifier that hilum trained, not a backbone's weights",
+            where=str(path),
+            next_step="Use it with `hilum predict` or `hilum evaluate`, or start a run from it: "
+            f"--set model.weights={path}.",
+        )
+    return state, facts
+
+
+def is_of_hilum(path: Path) -> bool:
+    """Whether a file is a classifier that hilum trained; False for one that is broken or not there."""
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            return "hilum" in (file.metadata() or {})
+    except (safetensors.SafetensorError, OSError):
+        return False
+
+
+def _read(path: Path) -> tuple[State, dict[str, str]]:
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             facts = dict(file.metadata() or {})
@@ -119,12 +165,6 @@ def read_safetensors(path: Path) -> tuple[State, dict[str, str]]:
         raise WeightsError(
             f"this is no whole safetensors file: {error}", where=str(path), next_step="Copy or fetch it again."
         ) from None
-    if "hilum" in facts:
-        raise WeightsError(
-            "this is a classifier that hilum trained, not a backbone's weights",
-            where=str(path),
-            next_step="Use it with `hilum predict` or `hilum evaluate`.",
-        )
     return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}, facts
 
 

@@ -44,21 +44,21 @@ def compare(
     With --recipes, what is missing is trained first: hilum compare --recipes demo fine-tune --data films -o comparison
     """
     from hilum.errors import RequestError
+
+    given, names = runs or [], recipes
+    if recipes:  # --recipes A B C: a shell hands B and C over as if they were runs
+        names = [*recipes, *(word for word in given if not _is_run(word))]
+        given = [word for word in given if _is_run(word)]
+    elif data or setting or where:
+        raise RequestError("--data, --set and --where are for the recipes of --recipes", next_step="Leave them out.")
+    if len(given) + len(names) < 2:
+        raise RequestError("a comparison needs two runs", next_step="Name two run folders, or two recipes.")
     from hilum.evaluation.comparison import compare as compare_runs
     from hilum.evaluation.contenders import read_contenders
     from hilum.report.comparison import check_folder, write_comparison
     from hilum.report.comparison_tables import document
 
     check_folder(out)
-    given = runs or []
-    if recipes:
-        # --recipes A B C: a shell hands B and C over as if they were runs.
-        names = [*recipes, *(word for word in given if not _is_run(word))]
-        given = [word for word in given if _is_run(word)]
-    elif data or setting or where:
-        raise RequestError("--data, --set and --where are for the recipes of --recipes", next_step="Leave them out.")
-    if len(given) + (len(names) if recipes else 0) < 2:
-        raise RequestError("a comparison needs two runs", next_step="Name two run folders, or two recipes.")
     contenders = read_contenders(given)
     if recipes:
         asked = _recipes(names, data, setting, where)
@@ -132,10 +132,11 @@ def _show(found: Comparison) -> None:
     terminal.show(_table("run", _heads(), rows))
     rows = {name: ["\n".join(signed(of_run[each])) for each in _SHOWN] for name, of_run in found.differences.items()}
     terminal.show(_table(f"less {found.reference}", _heads(), rows))
+    unit = "patient" if patients else "film"
     for name, test in found.tests.items():
         terminal.say(
             f"{name} alone names {test['only_run']} films rightly, {found.reference} alone {test['only_reference']}: "
-            f"McNemar's exact test by patient, p {p_value(test['p_patients'])}"
+            f"McNemar's exact test by {unit}, p {p_value(test['p_patients'])}"
             + (f", after Holm {p_value(test['p_holm'])}" if len(found.tests) > 1 else "")
         )
 

@@ -82,7 +82,7 @@ def _names(folders: Sequence[Path]) -> list[str]:
     >>> _names([Path("runs/a/evaluations/cohen"), Path("runs/b/evaluations/cohen")])
     ['a/evaluations/cohen', 'b/evaluations/cohen']
     """
-    for length in range(1, max(len(folder.parts) for folder in folders)):
+    for length in range(1, max((len(folder.parts) for folder in folders), default=1)):
         names = ["/".join(folder.parts[-length:]) for folder in folders]
         if len(set(names)) == len(names):
             return names

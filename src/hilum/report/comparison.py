@@ -102,13 +102,19 @@ def _short(found: Comparison, draw: Draw) -> Context:
                 "difference": " ".join(tables.signed(balanced)),
             }
         )
-    return {"lines": lines, "several": len(lines) > 1, "level": f"{1 - found.how.interval:.2g}"}
+    return {"lines": lines, "several": len(lines) > 1, "patients": _patients_known(found)}
 
 
 def _figures(found: Comparison, draw: Draw) -> Context:
     """Every figure of every run, and below them what was published."""
     groups = [("Of all classes", list(OVERALL))]
-    groups += [(words_of(bare).capitalize(), [f"{bare}/{name}" for name in found.classes]) for bare in OF_A_CLASS]
+    groups += [
+        (
+            words_of(bare)[0].upper() + words_of(bare)[1:] + " of each class",
+            [f"{bare}/{name}" for name in found.classes],
+        )
+        for bare in OF_A_CLASS
+    ]
     rows = tables.published(found)
     shown_names = {name for _, names in groups for name in names}
     return {
@@ -203,7 +209,7 @@ def _confusions(found: Comparison, draw: Draw) -> Context:
         )
         figure = confusion_figure(counts.to_numpy(), found.classes)
         pictures.append((name, draw(figure, f"confusion-{place}", f"Confusion matrix of {name}; {spoken}", "")))
-    return {"pictures": pictures, "n": _n(found)}
+    return {"pictures": pictures, "n": _n(found), "small": len(found.classes) <= 4}
 
 
 def _films(found: Comparison, draw: Draw) -> Context:
@@ -302,14 +308,18 @@ def _n(found: Comparison) -> str:
 
 
 def _notes_of_runs(contenders: Sequence[Contender]) -> list[str]:
-    notes = []
+    """What the runs warn of, each warning once with the runs that have it."""
+    told: dict[str, list[str]] = {}
     for each in contenders:
         try:
             own = each.run.environment().get("notes") or [] if each.run else []
         except HilumError as error:
             own = [f"its notes cannot be read, so what it warned of is unknown: {error}"]
-        notes += [f"{each.name}: {note}" for note in own]
-    return notes
+        for note in own:
+            told.setdefault(str(note), []).append(each.name)
+    return [
+        f"{'every run' if len(names) == len(contenders) else ', '.join(names)}: {note}" for note, names in told.items()
+    ]
 
 
 def _paths(contenders: Sequence[Contender]) -> dict[str, str]:

@@ -29,7 +29,7 @@ def forest(
     colours, others = class_colours(names), list(names[1:])
     with rc_context(STYLE):
         height = len(figures) * (0.26 + 0.17 * len(others)) + 0.9
-        figure = Figure(figsize=(8.2, max(2.4, height)), layout="constrained")
+        figure = Figure(figsize=(5.8, max(2.6, height)), layout="constrained")
         axes = figure.subplots()
         axes.axvline(0, color=INK, linewidth=1)
         step = 0.7 / max(1, len(others))
@@ -49,11 +49,11 @@ def forest(
         axes.tick_params(axis="y", length=0, labelcolor=INK)
         axes.grid(visible=False, axis="y")
         axes.spines["left"].set_visible(False)
-        axes.xaxis.set_major_formatter(lambda x, _: f"{x:+.2f}" if x else "0")
-        axes.set_xlabel(f"worse than {_short(names[0])}      difference      better than {_short(names[0])}")
+        axes.xaxis.set_major_formatter(lambda x, _: f"{x:+.3g}".replace("-", "−") if x else "0")
+        axes.set_xlabel(f"← worse \u2003 than {_short(names[0])} \u2003 better →")
         for run in others:
             axes.plot([], [], "o-", color=colours[run], label=_short(run))
-        figure.legend(loc="outside upper left", ncols=3)
+        figure.legend(loc="outside upper left", ncols=2)
     return figure
 
 

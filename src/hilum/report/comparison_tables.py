@@ -129,18 +129,18 @@ def is_better(name: str, difference: Mapping[str, Any]) -> str:
 
 
 def signed(difference: Mapping[str, Any]) -> tuple[str, str]:
-    """A difference and its interval as text, with their signs.
+    """A difference and its interval as text, with their signs; a fourth decimal where the interval is so narrow.
 
     >>> signed({"value": 0.0123, "low": -0.01, "high": 0.03})
     ('+0.012', '[−0.010, +0.030]')
     """
     if difference["value"] is None:
         return "–", ""
-    value, low, high = (
-        None if difference[key] is None else f"{difference[key]:+.3f}".replace("-", "−")
-        for key in ("value", "low", "high")
-    )
-    return str(value), f"[{low}, {high}]" if low is not None else "no interval"
+    low, high = difference["low"], difference["high"]
+    if low is None:
+        return _signed(difference["value"], 3), "no interval"
+    digits = 4 if high - low < 0.01 else 3
+    return _signed(difference["value"], digits), f"[{_signed(low, digits)}, {_signed(high, digits)}]"
 
 
 def p_value(p: float) -> str:
@@ -149,6 +149,11 @@ def p_value(p: float) -> str:
     ('0.030', '< 0.001')
     """
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _signed(number: float, digits: int) -> str:
+    text = f"{number:+.{digits}f}"
+    return text.replace("-", "−") if float(text) else text[1:]
 
 
 def _named(name: str) -> dict[str, str]:

@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
+from safetensors.torch import load_file
 
+import hilum
 from hilum.errors import DataError
 from hilum.evaluation.run_folder import RunFolder
 from hilum.recipe.load import load_recipe
@@ -39,6 +42,22 @@ def test_a_patient_that_the_weights_learned_from_is_not_judged(part: str, small_
     allowed = recipe(small_run, "split.leaks=allow")
     check_start(allowed, now)
     assert "too good" in start_note(allowed, now)
+
+
+def test_a_run_on_other_parts_is_refused_or_says_that_its_figures_are_too_good(
+    small_run: Path, phantoms: Path, small: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hilum.training.train.write_report", lambda out: None)
+    keys = [f"model.weights={small_run / 'weights.safetensors'}", "stage.epochs=0"]
+    with pytest.raises(DataError, match="learned from what this run is judged on"):
+        hilum.train(data=str(phantoms), settings=[*small, *keys, "split.seed=1"], out=tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+    keys.append("split.leaks=allow")
+    run = hilum.train(data=str(phantoms), settings=[*small, *keys, "split.seed=1"], out=tmp_path / "run")
+    old, new = (load_file(folder / "weights.safetensors") for folder in (small_run, run.path))
+    assert all(torch.equal(old[name], new[name]) for name in old if name.startswith("backbone."))
+    assert not torch.equal(old["head.1.weight"], new["head.1.weight"])
+    assert any("too good" in note for note in run.environment()["notes"])
 
 
 def test_weights_whose_run_is_not_beside_them_are_noted(small_run: Path, films: pd.DataFrame, tmp_path: Path) -> None:

@@ -58,6 +58,10 @@ def main() -> None:
         app()
     except HilumError as error:
         _fail(str(error), error.exit_status)
+    except SystemExit as stopped:
+        if stopped.code == 130:  # typer leaves without a word on Ctrl-C
+            _fail("stopped; what was finished is kept. Give the same command again.", 130)
+        raise
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         _fail(f"{place}{error.strerror or error}. What was finished is kept; mend this and give the command again.", 1)

@@ -94,7 +94,7 @@ def test_build_keeps_the_films_of_the_filter_and_counts_the_others(tmp_path):
         (["-o", "m.xlsx"], RequestError, "parquet or .csv"),
         (["-o", "m.csv", "--task", "covid3"], RequestError, "Did you mean 'covid-3'"),
         (["-o", "m.csv", "--task", "own"], RequestError, "written in a recipe"),
-        (["-o", "m.csv", "--drop", "todo"], RequestError, "name one with --task"),
+        (["-o", "m.csv", "--drop", "todo"], RequestError, "Name one with --task"),
         (["-o", "m.csv", "--where", 'view == "PA"'], DataError, "view is missing throughout"),
     ],
 )

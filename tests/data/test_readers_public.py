@@ -161,6 +161,13 @@ def test_darkcovidnet_follow_up_films_of_one_nih_patient_share_an_id(tmp_path):
     assert left_out(manifest) == [("files that are no film", 1)]
 
 
+def test_a_darkcovidnet_film_that_does_not_tell_its_hospital_is_not_given_one(tmp_path):
+    films(tmp_path, "Covid-19/a.jpg", "No_findings/scan.jpg", "Pneumonia/00000001_000.jpg", "Pneumonia/other.jpg")
+    sources = by_name(darkcovidnet.read(tmp_path), "source")
+    assert sources["scan.jpg"] == sources["other.jpg"] == "darkcovidnet"
+    assert sources["00000001_000.jpg"] == "darkcovidnet/nih"
+
+
 # cohen and figure1 ---------------------------------------------------------------------------------------------------
 
 COHEN_HEAD = "patientid,offset,sex,age,finding,view,modality,location,folder,filename,license"

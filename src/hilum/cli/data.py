@@ -80,9 +80,15 @@ def build(
 
     terminal.json = terminal.json or json
     if output.suffix.lower() not in (".parquet", ".csv"):
-        raise RequestError("a manifest is .parquet or .csv", where=f"-o {output}")
+        raise RequestError(
+            "a manifest is .parquet or .csv", where=f"-o {output}", next_step="Write: -o manifest.parquet"
+        )
     if drop and not task:
-        raise RequestError("--drop leaves labels out of a task; name one with --task", where="--drop")
+        raise RequestError(
+            "--drop leaves labels out of a task, and there is none",
+            where="--drop",
+            next_step="Name one with --task, as in: --task covid-3",
+        )
     manifest, left_out, _ = _films(source, where)
     if task:
         manifest, more = _with_classes(manifest, task, drop or [])
@@ -127,7 +133,11 @@ def _with_classes(manifest: pd.DataFrame, task: str, drop: list[str]) -> tuple[p
     from hilum.recipe.schema import Data, Task
 
     if task == "own":
-        raise RequestError("an own task is written in a recipe, not here", where="--task own")
+        raise RequestError(
+            "an own task is written in a recipe, not here",
+            where="--task own",
+            next_step="Leave --task out; the recipe of the training maps the labels.",
+        )
     # A manifest may serve to judge a model on, so a class may be absent.
     mapped = apply_task(manifest, Data(task=task, drop=drop), Task(), every_class=False)
     return mapped.manifest, [

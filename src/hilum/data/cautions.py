@@ -166,7 +166,7 @@ def by_age_and_sex(manifest: pd.DataFrame) -> list[Caution]:
     ages = manifest.loc[known, "age_years"].astype(float).groupby(labels[known]).agg(["median", "size"])
     ages = ages[ages["size"] >= FEW_PATIENTS]
     if len(ages) > 1 and ages["median"].max() - ages["median"].min() >= AGES_APART_YEARS:
-        young, old = ages["median"].idxmin(), ages["median"].idxmax()
+        young, old = str(ages["median"].idxmin()), str(ages["median"].idxmax())
         found.append(
             Caution(
                 "Age tells labels apart",

@@ -112,7 +112,10 @@ def with_facts(
         whole[name] = facts.loc[well, name].reset_index(drop=True).astype(manifest[name].dtype)
     unreadable = facts.loc[~well, ["path", "error"]].reset_index(drop=True)
     if not len(whole):
-        raise DataError(f"not one of {len(manifest)} films can be read; the first: {unreadable['error'].iloc[0]}")
+        first = unreadable.iloc[0]
+        raise DataError(
+            f"not one of {len(manifest)} films can be read; the first, {Path(first['path']).name}: {first['error']}"
+        )
     return whole, unreadable
 
 

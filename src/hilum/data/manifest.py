@@ -5,11 +5,12 @@ Columns that a source has more (modality, body_part, finding, vendor, ...) stand
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pandas as pd
 
+from hilum.data.lines import row_name
 from hilum.errors import DataError, RequestError
 from hilum.files import whole_file
 
@@ -37,12 +38,17 @@ COLUMNS: Mapping[str, tuple[str, str]] = {
     "fold": ("Int64", "0 to folds - 1"),
     "class": ("string", "what the task makes of the label"),
 }
+_KINDS = {"string": "text", "Float64": "numbers", "Int64": "whole numbers"}
 REQUIRED = ("image_id", "path", "label", "source")
 PARTS = ("train", "validation", "test")
 
 
-def conform(frame: pd.DataFrame, *, where: str = "manifest") -> pd.DataFrame:
+def conform(
+    frame: pd.DataFrame, *, where: str = "manifest", name_of_row: Callable[[int], str] | None = None
+) -> pd.DataFrame:
     """The same rows with every column of the manifest present, in order and of its type; extra columns kept after them.
+
+    name_of_row: says in an error where row 0, 1, ... stands; else by its number, from 0.
 
     Refused with DataError: a missing required column, an image_id twice, an empty image_id, path or source, a
     value that does not fit its column's type. A missing label is allowed: a task leaves such rows out and counts them.
@@ -64,28 +70,36 @@ def conform(frame: pd.DataFrame, *, where: str = "manifest") -> pd.DataFrame:
             try:
                 out[name] = frame[name].astype(pd.api.types.pandas_dtype(dtype))
             except (TypeError, ValueError) as error:
-                raise DataError(f"column {name!r} does not hold {dtype} values: {error}", where=where) from None
+                raise DataError(
+                    f"column {name!r} does not hold {_KINDS[dtype]}: {error}",
+                    where=where,
+                    next_step="Mend the column, or leave it out.",
+                ) from None
         elif name not in ("part", "fold", "class"):
             out[name] = pd.Series(pd.NA, index=frame.index, dtype=dtype)
     for name in frame.columns:
         if name not in COLUMNS:
             out[str(name)] = frame[name]
     result = pd.DataFrame(out).reset_index(drop=True)
-    _check_values(result, where)
+    _check_values(result, name_of_row or (lambda row: f"{where} row {row}"))
     return result
 
 
-def _check_values(manifest: pd.DataFrame, where: str) -> None:
+def _check_values(manifest: pd.DataFrame, name_of_row: Callable[[int], str]) -> None:
     for name in ("image_id", "path", "source"):
         empty = manifest[name].isna() | (manifest[name].str.len() == 0)
         if empty.any():
-            raise DataError(f"{name} is empty", where=f"{where} row {int(empty.to_numpy().argmax())}")
+            raise DataError(
+                f"{name} is empty",
+                where=name_of_row(int(empty.to_numpy().argmax())),
+                next_step="Fill it in, or remove the row.",
+            )
     twice = manifest["image_id"].duplicated()
     if twice.any():
         row = int(twice.to_numpy().argmax())
         raise DataError(
             f"image_id {manifest['image_id'].iloc[row]!r} stands there twice",
-            where=f"{where} row {row}",
+            where=name_of_row(row),
             next_step="Remove one of the rows, or give them different ids.",
         )
     for name in ("part", "split"):
@@ -94,7 +108,9 @@ def _check_values(manifest: pd.DataFrame, where: str) -> None:
             if strange.any():
                 row = int(strange.to_numpy().argmax())
                 raise DataError(
-                    f"{name} {manifest[name].iloc[row]!r} is not one of {', '.join(PARTS)}", where=f"{where} row {row}"
+                    f"{name} {manifest[name].iloc[row]!r} is not one of {', '.join(PARTS)}",
+                    where=name_of_row(row),
+                    next_step="Write one of them, or leave it empty.",
                 )
 
 
@@ -103,7 +119,7 @@ def write_manifest(manifest: pd.DataFrame, path: Path | str) -> None:
     path = Path(path)
     manifest = conform(manifest, where=str(path))
     with whole_file(path) as part:
-        if path.suffix == ".csv":
+        if path.suffix.lower() == ".csv":
             manifest.to_csv(part, index=False)
         else:
             manifest.to_parquet(part, index=False)
@@ -114,8 +130,11 @@ def read_manifest(path: Path | str) -> pd.DataFrame:
     path = Path(path)
     if not path.is_file():
         raise RequestError("there is no such manifest", where=str(path), next_step="Make one with: hilum data build")
+    text = path.suffix.lower() == ".csv"
     try:
-        frame = pd.read_csv(path, dtype_backend="numpy_nullable") if path.suffix == ".csv" else pd.read_parquet(path)
+        frame = pd.read_csv(path, dtype_backend="numpy_nullable") if text else pd.read_parquet(path)
     except (OSError, ValueError) as error:
-        raise DataError(f"this is no manifest: {error}", where=str(path)) from None
-    return conform(frame, where=str(path))
+        raise DataError(
+            f"this is no manifest: {error}", where=str(path), next_step="Make it again with: hilum data build"
+        ) from None
+    return conform(frame, where=str(path), name_of_row=(lambda row: row_name(path, row)) if text else None)

@@ -18,8 +18,9 @@ from types import ModuleType
 
 import pandas as pd
 
+from hilum.data.lines import row_name
 from hilum.data.readers import cohen, kermany
-from hilum.data.readers.common import finish, need_columns, need_file, need_folder, read_table, row_name
+from hilum.data.readers.common import finish, need_columns, need_file, need_folder, read_table
 from hilum.errors import DataError
 
 # By the first folder of a film's path, the collection that knows its patient.

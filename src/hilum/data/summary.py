@@ -139,7 +139,7 @@ def films_per_patient(manifest: pd.DataFrame) -> FilmsPerPatient | None:
     labels = pairs.drop_duplicates().groupby("patient")["label"].size()
     two = sorted(str(patient) for patient in labels.index[labels > 1])
     return FilmsPerPatient(
-        {int(number): int(patients) for number, patients in films.value_counts().sort_index().items()},
+        {int(str(number)): int(patients) for number, patients in films.value_counts().sort_index().items()},
         int(films.iloc[0]),
         str(films.index[0]),
         len(two),

@@ -87,7 +87,11 @@ def apply_task(manifest: pd.DataFrame, data: Data, task: Task, *, every_class: b
     [[<NA>, 2, 'no label']]
     """
     if "label" not in manifest:
-        raise DataError("the manifest has no column 'label'")
+        raise DataError(
+            f"the manifest has no column 'label'; its columns are {', '.join(map(str, manifest.columns))}",
+            where=f"task {data.task!r}",
+            next_step="Name the column of labels 'label', or read the table with csv:TABLE?label=COLUMN.",
+        )
     written = manifest["label"].astype("string")
     present = sorted(written.dropna().unique())
     mapping, classes = _mapping(data.task, task, present, every_class)
@@ -146,11 +150,19 @@ def _own_mapping(task: Task, present: list[str], every_class: bool) -> tuple[dic
             )
     for name in task.classes:
         if name not in task.labels.values():
-            raise RequestError(f"no label is mapped to the class {name!r}", where="task.classes")
+            raise RequestError(
+                f"no label is mapped to the class {name!r}",
+                where="task.classes",
+                next_step=f"Map one in [task.labels], as in: pneumonia = {name!r}, or leave the class out.",
+            )
     mapping: dict[str, str] = {}
     for label, name in task.labels.items():
         if mapping.setdefault(normal_form(label), name) != name:
-            raise RequestError(f"the label {label!r} stands there twice, in two spellings", where="task.labels")
+            raise RequestError(
+                f"the label {label!r} stands there twice, in two spellings",
+                where="task.labels",
+                next_step="Keep one of them: case, blanks, hyphens and underscores do not matter.",
+            )
     return mapping, list(task.classes) or list(dict.fromkeys(name for name in task.labels.values() if name))
 
 

@@ -103,7 +103,11 @@ def _read_toml(path: Path) -> Tree:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RequestError(f"this is no TOML: {error}", where=str(path)) from None
+        raise RequestError(
+            f"this is no TOML: {error}",
+            where=str(path),
+            next_step="Mend that line; text stands in quotes, as in: task = 'covid-3'",
+        ) from None
 
 
 def _overlay(below: Tree, above: Tree) -> Tree:
@@ -120,7 +124,9 @@ def _apply(tree: Tree, setting: str) -> None:
     where = f"--set {setting}"
     key, equals, text = setting.partition("=")
     if not equals:
-        raise RequestError("a setting is written section.key=value", where=where)
+        raise RequestError(
+            "a setting is written section.key=value", where=where, next_step="As in: --set stage.epochs=3"
+        )
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
@@ -137,7 +143,9 @@ def _apply(tree: Tree, setting: str) -> None:
     for name in names[:-1]:
         below = inner.get(name, {})
         if not isinstance(below, dict):
-            raise RequestError(f"{name} has no keys", where=where)
+            raise RequestError(
+                f"{name} is a value and has no keys", where=where, next_step=f"Write: --set {name}=VALUE"
+            )
         inner[name] = inner = dict(below)
     last = names[-1]
     if not text:
@@ -167,7 +175,11 @@ def _apply_to_stages(tree: Tree, rest: list[str], value: Any, where: str, *, uns
     if rest[0].isdigit():
         number = int(rest.pop(0))
         if not 1 <= number <= len(stages):
-            raise RequestError(f"there is no stage {number}; the recipe has {len(stages)}", where=where)
+            raise RequestError(
+                f"there is no stage {number}; the recipe has {len(stages)}",
+                where=where,
+                next_step="Stages count from 1; more of them are written in a recipe file, a [[stage]] each.",
+            )
         chosen = [stages[number - 1]]
     key = ".".join(rest)
     _refuse_unknown({"stage": [{key: value}]}, Recipe, "", where)

@@ -29,6 +29,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from hilum.data.lines import row_name
 from hilum.data.manifest import COLUMNS
 from hilum.data.readers.common import (
     ages,
@@ -41,7 +42,6 @@ from hilum.data.readers.common import (
     need_folder,
     numbers,
     read_table,
-    row_name,
     sexes,
     views,
 )

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 import pandas as pd
 
+from hilum.data.lines import decoded, separator_of
 from hilum.data.manifest import conform
 from hilum.errors import DataError, RequestError
 from hilum.recipe.load import nearest
@@ -59,7 +60,9 @@ def need_folder(path: Path) -> Path:
     if path.is_dir():
         return path
     if path.is_file():
-        raise RequestError("this is a file, and a folder is needed", where=str(path))
+        raise RequestError(
+            "this is a file, and a folder is needed", where=str(path), next_step="Name the folder that it lies in."
+        )
     raise absent(path)
 
 
@@ -190,17 +193,23 @@ def read_table(path: Path) -> pd.DataFrame:
     Refused with DataError: an empty file, one that is no table, one with two columns of one name.
     """
     need_file(path)
-    text = _decoded(path.read_bytes())
+    text = decoded(path.read_bytes())
     head = text.lstrip().split("\n", 1)[0]
     if not head.strip():
-        raise DataError("the table is empty", where=str(path))
-    separator = max(",;\t", key=head.count)
+        raise DataError(
+            "the table is empty", where=str(path), next_step="Copy it again, or name the table that has the films."
+        )
+    separator = separator_of(head)
     try:
         frame = pd.read_csv(
             io.StringIO(text), sep=separator, dtype="string", keep_default_na=False, na_values=_EMPTY_CELLS
         )
     except (ValueError, OverflowError) as error:  # ParserError is a ValueError
-        raise DataError(f"this is no table: {error}", where=str(path)) from None
+        raise DataError(
+            f"this is no table: {error}",
+            where=str(path),
+            next_step="Save it as text with a heading line, separated by commas, semicolons or tabs.",
+        ) from None
     frame.columns = pd.Index([str(name).strip() for name in frame.columns])
     twice = frame.columns[frame.columns.duplicated()]
     if len(twice):
@@ -213,18 +222,9 @@ def header_of(path: Path) -> list[str]:
     if not path.is_file():
         return []
     with path.open("rb") as file:
-        line = _decoded(file.readline(65536)).strip()
-    separator = max(",;\t", key=line.count)
+        line = decoded(file.readline(65536)).strip()
+    separator = separator_of(line)
     return [name.strip().strip('"') for name in line.split(separator)]
-
-
-def _decoded(raw: bytes) -> str:
-    for encoding in ("utf-8-sig", "cp1252"):
-        try:
-            return raw.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-    return raw.decode("latin-1")
 
 
 def need_columns(frame: pd.DataFrame, names: Iterable[str], *, where: str) -> None:
@@ -232,17 +232,15 @@ def need_columns(frame: pd.DataFrame, names: Iterable[str], *, where: str) -> No
     for name in names:
         if name not in frame.columns:
             raise DataError(
-                f"the column {name!r} is missing", where=where, next_step=nearest(name, map(str, frame.columns))
+                f"the column {name!r} is missing; the columns are {', '.join(map(str, frame.columns))}",
+                where=where,
+                next_step=_nearest_column(name, frame) or "Is this the table of the collection?",
             )
 
 
-def row_name(path: Path | str, row: int) -> str:
-    """Where a row of a text table stands, counted as an editor counts its lines.
-
-    >>> row_name("films.csv", 0)
-    'films.csv line 2'
-    """
-    return f"{path} line {row + 2}"
+def _nearest_column(name: str, frame: pd.DataFrame) -> str:
+    hint = nearest(name, map(str, frame.columns))
+    return hint if hint.startswith("Did you mean") else ""  # else it lists the columns, which the error has done
 
 
 # Spellings -----------------------------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from hilum.data.readers.common import files_below, finish, merge_rows, need_folder, part_of, row_name
+from hilum.data.readers.common import files_below, finish, merge_rows, need_folder, part_of
 from hilum.errors import DataError, RequestError
 from hilum.recipe.load import nearest
 
@@ -65,13 +65,13 @@ def read(path: Path, *, version: str = "") -> pd.DataFrame:
     for part, file in lists.items():
         folder = next((f for f in (path / "data" / part, path / part) if f.is_dir()), path / "data" / part)
         names = set(files_below(folder)[0]) if folder.is_dir() else set()
-        for number, line in enumerate(file.read_text(encoding="utf-8-sig", errors="replace").splitlines()):
+        for number, line in enumerate(file.read_text(encoding="utf-8-sig", errors="replace").splitlines(), 1):
             if not line.strip():
                 continue
-            row = _row(line, names, path, folder, row_name(file, number - 1))
+            row = _row(line, names, path, folder, f"{file} line {number}")
             absent += row is None
             if row is not None:
-                rows.append({**row, "split": part_of(part), "_line": row_name(file, number - 1)})
+                rows.append({**row, "split": part_of(part), "_line": f"{file} line {number}"})
         listed |= {(folder / name).as_posix() for name in names}
     frame = pd.DataFrame(rows, columns=None if rows else ["path", "_line"])
     unlisted = len(listed - set(frame["path"].map(lambda name: Path(name).as_posix())))

@@ -22,6 +22,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from hilum.data.lines import row_name
 from hilum.data.manifest import COLUMNS
 from hilum.data.readers.common import (
     ages,
@@ -34,7 +35,6 @@ from hilum.data.readers.common import (
     numbers,
     part_of,
     read_table,
-    row_name,
     sexes,
     views,
 )

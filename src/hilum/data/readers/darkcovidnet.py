@@ -9,7 +9,8 @@ Patients    NIH's names tell patient and follow-up (`00001280_004.jpg`): 332 pat
             Pneumonia, 21 in both. Those of Covid-19 are unknown here and missing; all 124 names are also in `cohen`,
             which knows them.
 Sources     `darkcovidnet/nih` (one hospital, adults) and `darkcovidnet/cohen` (many hospitals): the class COVID-19
-            and the source are the same thing.
+            and the source are the same thing. A film of No_findings or Pneumonia without NIH's kind of name is of
+            nobody knows where: its source is `darkcovidnet`.
 Faults      COVID-19 can be told from the rest without seeing a lung: AUROC 0.982 with both lungs boxed out, 0.891 on
             a grey-level histogram (patient-wise cross-validation on frozen ImageNet features).
 Access      github.com/muhammedtalo/COVID-19; NIH films without restriction with citation, Cohen's per image.
@@ -52,7 +53,7 @@ def read(path: Path) -> pd.DataFrame:
             continue
         label = _LABELS[folder.lower()]
         nih = _NIH.match(rest[-1])
-        source = f"{NAME}/nih" if nih or label != "covid-19" else f"{NAME}/cohen"
+        source = f"{NAME}/nih" if nih else f"{NAME}/cohen" if label == "covid-19" else NAME
         rows.append(
             {
                 "image_id": f"{NAME}/{film}",

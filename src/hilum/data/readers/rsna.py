@@ -25,7 +25,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from hilum.data.readers.common import files_below, finish, need_columns, need_folder, read_table, row_name
+from hilum.data.lines import row_name
+from hilum.data.readers.common import files_below, finish, need_columns, need_folder, read_table
 from hilum.data.readers.headers import fill_from_headers
 from hilum.errors import DataError
 from hilum.recipe.load import nearest
@@ -103,7 +104,8 @@ def _findings(table_path: Path) -> dict[str, str]:
         both = classes.loc[classes["patientId"] == patient, "class"]
         raise DataError(
             f"patient {patient} has two classes: "
-            + ", ".join(f"{name!r} ({row_name(table_path, int(row))})" for row, name in both.items())
+            + ", ".join(f"{name!r} ({row_name(table_path, int(row))})" for row, name in both.items()),
+            next_step="Remove one of the two lines.",
         )
     return dict(zip(classes["patientId"], classes["class"], strict=True))
 
@@ -131,7 +133,11 @@ def _boxes(labels: pd.DataFrame, table_path: Path) -> dict[str, str]:
     broken = values.isna().any(axis=1)
     if broken.any():
         row = int(boxed.index[broken.to_numpy().argmax()])
-        raise DataError("a box lacks a number", where=row_name(table_path, row))
+        raise DataError(
+            "a box lacks a number",
+            where=row_name(table_path, row),
+            next_step="Write x, y, width and height, or a Target of 0.",
+        )
     return {
         str(patient): json.dumps(values.loc[rows.index].to_numpy().tolist())
         for patient, rows in boxed.groupby("patientId", sort=False)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from hilum.cli import compare, crossval, data, recipes, run, segment, weights
+from hilum.cli import compare, crossval, data, recipes, run, search, segment, weights
 from hilum.cli.console import terminal
 
 app = typer.Typer(
@@ -17,7 +17,16 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (run.demo, run.train, crossval.crossval, run.evaluate, compare.compare, run.predict, run.doctor):
+for command in (
+    run.demo,
+    run.train,
+    search.search,
+    crossval.crossval,
+    run.evaluate,
+    compare.compare,
+    run.predict,
+    run.doctor,
+):
     app.command()(command)
 app.add_typer(data.app, name="data")
 app.add_typer(recipes.app, name="recipes")

@@ -36,6 +36,15 @@ EVERYTHING = (
     "negative",
 )
 
+COVID_AND_NORMAL = {"covid-19": "covid-19", "covid-19/ards": "covid-19", "normal": "normal"}
+CAUSES = {
+    "pneumonia/bacterial": "bacterial",
+    "pneumonia/bacterial/streptococcus": "bacterial",
+    "pneumonia/viral": "viral",
+    "pneumonia/viral/sars": "viral",
+    "pneumonia/viral/mers": "viral",
+}
+
 
 @pytest.mark.parametrize(
     ("task", "classes", "becomes"),
@@ -43,10 +52,8 @@ EVERYTHING = (
         (
             "covid-3",
             ["covid-19", "pneumonia", "normal"],
-            {
-                "covid-19": "covid-19",
-                "covid-19/ards": "covid-19",
-                "normal": "normal",
+            COVID_AND_NORMAL
+            | {
                 "pneumonia": "pneumonia",
                 "pneumonia/bacterial": "pneumonia",
                 "pneumonia/bacterial/streptococcus": "pneumonia",
@@ -59,16 +66,7 @@ EVERYTHING = (
         (
             "covid-4",
             ["covid-19", "bacterial", "viral", "normal"],
-            {
-                "covid-19": "covid-19",
-                "covid-19/ards": "covid-19",
-                "normal": "normal",
-                "pneumonia/bacterial": "bacterial",
-                "pneumonia/bacterial/streptococcus": "bacterial",
-                "pneumonia/viral": "viral",
-                "pneumonia/viral/sars": "viral",
-                "pneumonia/viral/mers": "viral",
-            },
+            COVID_AND_NORMAL | CAUSES,
         ),
         (
             "covid-binary",
@@ -78,19 +76,12 @@ EVERYTHING = (
         (
             "covid-vs-normal",
             ["covid-19", "normal"],
-            {"covid-19": "covid-19", "covid-19/ards": "covid-19", "normal": "normal"},
+            COVID_AND_NORMAL,
         ),
         (
             "pneumonia-3",
             ["bacterial", "viral", "normal"],
-            {
-                "normal": "normal",
-                "pneumonia/bacterial": "bacterial",
-                "pneumonia/bacterial/streptococcus": "bacterial",
-                "pneumonia/viral": "viral",
-                "pneumonia/viral/sars": "viral",
-                "pneumonia/viral/mers": "viral",
-            },
+            {"normal": "normal"} | CAUSES,
         ),
         ("labels", sorted(EVERYTHING), {label: label for label in EVERYTHING}),
     ],

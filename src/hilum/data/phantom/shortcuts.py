@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import cv2
 import numpy as np
@@ -13,20 +13,6 @@ from hilum.data.phantom.acquisition import Film, Hospital, collimate, write
 from hilum.errors import RequestError
 
 # The order is part of every collection's seed: add at the end.
-KINDS = (
-    "marker",
-    "border",
-    "contrast",
-    "compression",
-    "size",
-    "resolution",
-    "age",
-    "view",
-    "patient-leak",
-    "duplicate-exact",
-    "duplicate-resized",
-    "duplicate-encoded",
-)
 Kind = Literal[
     "marker",
     "border",
@@ -41,6 +27,7 @@ Kind = Literal[
     "duplicate-resized",
     "duplicate-encoded",
 ]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 LEAKS = KINDS[8:]  # a matter of which films stand in which part, not of what one film shows
 _WIDER = 1.25
 

@@ -16,6 +16,7 @@ from hilum.model.engine import check_engine
 from hilum.model.normalise import check_zca
 from hilum.recipe.load import nearest
 from hilum.recipe.schema import Audit, Explain, Recipe
+from hilum.training.start import check_start
 
 
 def check_network(recipe: Recipe) -> None:
@@ -51,6 +52,7 @@ def check_films(recipe: Recipe, collection: Collection) -> None:
             if name not in classes:
                 raise RequestError(f"there is no class {name!r}", where=where, next_step=nearest(name, classes))
     films = collection.manifest
+    check_start(recipe, films)
     if recipe.model.normalise == "zca":
         check_zca(int((films["part"] == "train").sum()), recipe.prepare.side_px)
     if not (films["part"] == "validation").any():

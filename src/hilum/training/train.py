@@ -34,6 +34,7 @@ from hilum.training.environment import describe_environment, now, sha256_of
 from hilum.training.prepared import Films, prepare_films
 from hilum.training.schedule import best_epoch, higher_is_better
 from hilum.training.stage import StageJob, train_stage
+from hilum.training.start import start_note
 
 NOT_TRAINED = (
     "UNTRAINED HEAD, not trained: every stage has epochs = 0, so these are the figures of a random head, a baseline"
@@ -146,6 +147,7 @@ def _fit(run: RunFolder, recipe: Recipe, progress: Progress) -> None:
     origin = classifier.origin
     if origin is not None and origin.kind == "none":
         notes.append(origin.note)
+    notes += [note] if (note := start_note(recipe, run.manifest())) else []
     notes = list(dict.fromkeys(notes))
     # Known before the weights are written, because a run with weights is not trained again.
     _note(

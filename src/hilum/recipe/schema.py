@@ -70,7 +70,7 @@ class Split(Section):
         "allow (every output then says so)",
     )
     keep: str = Field("", description="run folder or manifest of an earlier split whose parts are kept as data grows")
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, description="of the draw of the parts; another one draws others")
 
 
 class Prepare(Section):
@@ -79,7 +79,9 @@ class Prepare(Section):
     side_px: int = Field(224, ge=16, le=2048, description="side of the square, in pixels")
     keep_aspect: bool = Field(False, description="keep the aspect and pad with black; else stretch to the square")
     centre_crop: float = Field(1.0, gt=0.0, le=1.0, description="share of each side kept, around the centre")
-    equalise: Literal["none", "histogram", "clahe"] = "none"
+    equalise: Literal["none", "histogram", "clahe"] = Field(
+        "none", description="grey values of each film alone: as they are, spread evenly, or spread within 8 x 8 tiles"
+    )
     lungs: Literal["none", "crop", "mask"] = Field(
         "none",
         description="crop: to the lungs' box and a margin; mask: black outside the lungs; a film whose lungs are not "
@@ -93,12 +95,12 @@ class Prepare(Section):
 class Augment(Section):
     """Random changes to the films of a training batch; each amount is the largest drawn, 0 is off."""
 
-    rotation_deg: float = Field(0.0, ge=0.0, le=180.0)
+    rotation_deg: float = Field(0.0, ge=0.0, le=180.0, description="degrees, both ways")
     shift: Share = Field(0.0, description="share of the side, both ways")
     zoom: float = Field(0.0, ge=0.0, lt=1.0, description="0.15 draws from 85 to 115 %")
     shear: float = Field(0.0, ge=0.0, lt=90.0, description="degrees, as Keras' shear_range")
-    flip_horizontal: bool = False
-    flip_vertical: bool = False
+    flip_horizontal: bool = Field(False, description="mirror left and right, one film in two; the heart changes sides")
+    flip_vertical: bool = Field(False, description="turn upside down, one film in two")
     blur: Share = Field(0.0, description="probability of a 3 x 3 Gaussian blur")
     channel_shift: float = Field(0.0, ge=0.0, le=255.0, description="grey levels of 255 added or taken")
     brightness: Share = Field(0.0, description="0.1 multiplies by 0.9 to 1.1")
@@ -115,11 +117,11 @@ Activation = Literal["relu", "elu", "selu", "tanh", "sigmoid", "gelu", "silu", "
 class Head(Section):
     """The dense layers on top of the backbone's pooled features."""
 
-    layers: int = Field(0, ge=0, le=4)
-    units: int = Field(128, ge=1, le=8192)
-    activation: Activation = "relu"
-    batch_norm: bool = False
-    dropout: float = Field(0.0, ge=0.0, lt=1.0)
+    layers: int = Field(0, ge=0, le=4, description="dense layers before the last one; 0: the last one alone")
+    units: int = Field(128, ge=1, le=8192, description="width of each")
+    activation: Activation = Field("relu", description="after each; it chooses the fitting initialisation too")
+    batch_norm: bool = Field(False, description="batch normalisation before each dense layer; not with selu")
+    dropout: float = Field(0.0, ge=0.0, lt=1.0, description="after each")
 
 
 class CNN(Section):
@@ -171,9 +173,9 @@ class Model(Section):
     )
     pooling: Literal["avg", "max", "avgmax", "flatten"] = Field("avg", description="of the last feature map")
     dropout: float = Field(0.0, ge=0.0, lt=1.0, description="before the last layer")
-    cnn: CNN = CNN()
-    block: Block = Block()
-    head: Head = Head()
+    cnn: CNN = Field(CNN(), description="with backbone = 'cnn'")
+    block: Block = Field(Block(), description="convolutions on the last feature map")
+    head: Head = Field(Head(), description="dense layers on the pooled features")
 
     @model_validator(mode="after")
     def _network_agrees(self) -> Model:
@@ -187,7 +189,11 @@ class Model(Section):
 class Balance(Section):
     """What is done about classes of unequal size, in training only."""
 
-    how: Literal["none", "weights", "under", "over", "share"] = "none"
+    how: Literal["none", "weights", "under", "over", "share"] = Field(
+        "none",
+        description="weights: of the loss; under, over: films left out or drawn again until classes are equal; "
+        "share: of each batch",
+    )
     share: dict[str, Share] = Field({}, description="class -> share of each batch, for how = 'share'")
     by_source: bool = Field(False, description="balance the sources within each class too")
 
@@ -199,15 +205,19 @@ class Stage(Section):
         "all", description="of the backbone: none, all, or its last N layers"
     )
     epochs: int = Field(5, ge=0, description="0: nothing is trained; the untrained head is evaluated, and that is said")
-    optimiser: Literal["sgd", "rmsprop", "adagrad", "adadelta", "adam", "amsgrad", "adamax", "nadam", "adamw"] = "adamw"
-    learning_rate: float = Field(1e-3, gt=0.0)
+    optimiser: Literal["sgd", "rmsprop", "adagrad", "adadelta", "adam", "amsgrad", "adamax", "nadam", "adamw"] = Field(
+        "adamw", description="amsgrad: Adam with AMSGrad"
+    )
+    learning_rate: float = Field(1e-3, gt=0.0, description="at the start; at the top of one_cycle")
     momentum: float = Field(0.9, ge=0.0, lt=1.0, description="sgd and rmsprop only")
-    weight_decay: float = Field(0.0, ge=0.0)
-    schedule: Literal["constant", "one_cycle", "cosine", "step", "exponential", "inverse_time", "plateau"] = "one_cycle"
+    weight_decay: float = Field(0.0, ge=0.0, description="not of biases and norms; decoupled in adamw, else in the gradient")
+    schedule: Literal["constant", "one_cycle", "cosine", "step", "exponential", "inverse_time", "plateau"] = Field(
+        "one_cycle", description="how the learning rate goes; plateau: falls when `monitor` no longer gains"
+    )
     decay: float = Field(0.1, ge=0.0, description="step, exponential, plateau: factor; inverse_time: per step")
     decay_epochs: int = Field(10, ge=1, description="step: epochs between falls; plateau: epochs without gain")
-    lowest_learning_rate: float = Field(0.0, ge=0.0)
-    batch_size: int = Field(32, ge=1)
+    lowest_learning_rate: float = Field(0.0, ge=0.0, description="the schedule does not go below it")
+    batch_size: int = Field(32, ge=1, description="films in a batch")
     side_px: int | None = Field(
         None, ge=16, description="train and validate this stage on films shrunk to this side; empty: prepare.side_px"
     )
@@ -215,7 +225,7 @@ class Stage(Section):
     monitor: Literal["loss", "accuracy", "balanced_accuracy", "macro_f1", "macro_auroc"] = Field(
         "loss", description="on the validation part; the best epoch's weights are kept"
     )
-    label_smoothing: float = Field(0.0, ge=0.0, lt=1.0)
+    label_smoothing: float = Field(0.0, ge=0.0, lt=1.0, description="share of the target spread over all classes")
     ema: float = Field(
         0.0, ge=0.0, lt=1.0, description="decay per step of the averaged weights that are kept; 0 is off"
     )
@@ -224,16 +234,16 @@ class Stage(Section):
 class Training(Section):
     """How the training runs, whatever is trained."""
 
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, description="of fresh weights, batches, augmentation and dropout")
     precision: Literal["auto", "32", "bf16"] = Field("auto", description="auto: bf16 where the machine computes in it")
-    device: Literal["auto", "cpu", "gpu"] = "auto"
+    device: Literal["auto", "cpu", "gpu"] = Field("auto", description="auto: the accelerator where there is one")
     workers: int | None = Field(None, ge=1, description="processes that decode films; empty: one per core")
 
 
 class Evaluate(Section):
     """How the figures are made."""
 
-    interval: float = Field(0.95, gt=0.5, lt=1.0)
+    interval: float = Field(0.95, gt=0.5, lt=1.0, description="confidence of the intervals")
     bootstrap: int = Field(1000, ge=100, description="resamples, by patient where patients are known")
     prevalence: dict[str, Share] = Field({}, description="class -> share in the population meant; empty: of the part")
     wished_sensitivity: Share = Field(0.95, description="operating points are chosen for it on validation")
@@ -255,8 +265,8 @@ class Predict(Section):
 class Range(Section):
     """From low to high, both included; whole numbers where the recipe's key takes those."""
 
-    low: int | float
-    high: int | float
+    low: int | float = Field(description="least value")
+    high: int | float = Field(description="greatest value")
     log: bool = Field(False, description="drawn evenly over the logarithm")
     step: int | float | None = Field(None, gt=0, description="distance of the values; a grid needs it")
 
@@ -295,7 +305,7 @@ class Search(Section):
     )
     prune: bool = Field(False, description="end a trial whose monitor is below the median of the others at its epoch")
     stages: int | None = Field(None, ge=1, description="a trial trains only the first so many stages; empty: all")
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, description="of what is tried")
     space: dict[str, ValuesOrRange] = Field(
         {}, description='key of the recipe -> list of values or { low, high, log, step }, as "stage.learning_rate"'
     )
@@ -318,22 +328,22 @@ def _flat_keys(tables: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 class Explain(Section):
     """Which maps the report shows; nothing reads this section yet."""
 
-    methods: list[str] = []
-    part: Literal["train", "validation", "test"] = "test"
+    methods: list[str] = Field([], description="names of the maps")
+    part: Literal["train", "validation", "test"] = Field("test", description="whose films are shown")
 
 
 class Audit(Section):
     """Limits of the audit's checks that differ from its table; nothing reads this section yet."""
 
-    limits: dict[str, float] = {}
+    limits: dict[str, float] = Field({}, description="check -> limit")
 
 
 class About(Section):
     """What a recipe is, for those who read it."""
 
-    title: str = ""
-    summary: str = ""
-    citation: str = ""
+    title: str = Field("", description="its name for people")
+    summary: str = Field("", description="what it does, in a sentence or two")
+    citation: str = Field("", description="whom to cite")
     films: int | None = Field(None, ge=1, description="how many the study had, in all parts")
     needs: dict[str, str] = Field({}, description="reader -> where its collection is to be had, for each one needed")
     published: dict[str, float] = Field(

@@ -165,3 +165,10 @@ def test_evaluate_refuses_a_class_that_the_run_does_not_know(small_run: Path, tm
     done = hilum("evaluate", str(small_run), "--data", str(tmp_path / "films"), "--set", "data.task=labels")
     assert done.returncode == 1
     assert "does not know the class 'tuberculosis'" in done.stderr
+
+
+def test_every_key_of_a_recipe_and_every_column_of_a_manifest_has_a_meaning() -> None:
+    from hilum.cli import reference
+
+    for page in (reference.recipe_keys(), reference.manifest_columns()):
+        assert not [line for line in page.splitlines() if line.startswith("|") and line.endswith("|  |")]

@@ -43,18 +43,26 @@ def recipe_keys() -> str:
 
     lines = ["# Recipe", "", _MADE, "A recipe is TOML; each key may also be set by `--set section.key=value`.", ""]
     for section, field in Recipe.model_fields.items():
-        model: Any = field.annotation if section != "stage" else Recipe.model_fields["stage"].annotation.__args__[0]  # type: ignore[union-attr]
-        lines += [f"## {'[[stage]]' if section == 'stage' else f'[{section}]'}", "", model.__doc__.split("\n")[0], ""]
-        lines += ["| key | kind | default | meaning |", "| --- | --- | --- | --- |"]
-        for key, inner in model.model_fields.items():
-            kind = _kind(inner.annotation)
-            default = inner.get_default(call_default_factory=True)
-            shown = "[model.head]" if key == "head" else f"`{default!r}`"
-            lines.append(f"| `{key}` | {kind} | {shown} | {inner.description or ''} |")
-        lines.append("")
-        if section == "model":
-            lines += _head_keys()
+        stages = section == "stage"
+        model: Any = field.annotation.__args__[0] if stages else field.annotation  # type: ignore[union-attr]
+        lines += _section("[[stage]]" if stages else f"[{section}]", model)
     return "\n".join(lines)
+
+
+def _section(heading: str, model: Any) -> list[str]:
+    """A section's keys, and then the sections inside it."""
+    lines = [f"## {heading}", "", model.__doc__.split("\n")[0], ""]
+    lines += ["| key | kind | default | meaning |", "| --- | --- | --- | --- |"]
+    inside: list[str] = []
+    for key, field in model.model_fields.items():
+        inner = f"[{heading.strip('[]')}.{key}]"
+        if hasattr(field.annotation, "model_fields"):
+            shown = inner
+            inside += _section(inner, field.annotation)
+        else:
+            shown = f"`{field.get_default(call_default_factory=True)!r}`"
+        lines.append(f"| `{key}` | {_kind(field.annotation)} | {shown} | {field.description or ''} |")
+    return [*lines, "", *inside]
 
 
 def manifest_columns() -> str:
@@ -85,13 +93,6 @@ def _kind(annotation: Any) -> str:
         return " or ".join(_kind(part) for part in inner)
     names = {str: "text", int: "whole number", float: "number", bool: "true or false", type(None): "none", Any: "value"}
     return names.get(annotation, "section")
-
-
-def _head_keys() -> list[str]:
-    from hilum.recipe.schema import Head
-
-    lines = ["## [model.head]", "", str(Head.__doc__), "", "| key | default |", "| --- | --- |"]
-    return [*lines, *(f"| `{key}` | `{field.default!r}` |" for key, field in Head.model_fields.items()), ""]
 
 
 def _walk(command: Any, name: str) -> Iterator[tuple[str, Any]]:

@@ -210,7 +210,9 @@ class Stage(Section):
     )
     learning_rate: float = Field(1e-3, gt=0.0, description="at the start; at the top of one_cycle")
     momentum: float = Field(0.9, ge=0.0, lt=1.0, description="sgd and rmsprop only")
-    weight_decay: float = Field(0.0, ge=0.0, description="not of biases and norms; decoupled in adamw, else in the gradient")
+    weight_decay: float = Field(
+        0.0, ge=0.0, description="not of biases and norms; decoupled in adamw, else in the gradient"
+    )
     schedule: Literal["constant", "one_cycle", "cosine", "step", "exponential", "inverse_time", "plateau"] = Field(
         "one_cycle", description="how the learning rate goes; plateau: falls when `monitor` no longer gains"
     )

@@ -68,7 +68,9 @@ def ship(run: RunFolder) -> None:
     licences = films.loc[films["part"] == "train", "license"].fillna("CC BY 4.0 (Kermany)").value_counts()
     facts = {**network.about["training"], "licences": {str(name): int(count) for name, count in licences.items()}}
     halves = {name: value.astype(np.float16) for name, value in network.weights.items()}
-    lungs.save(lungs.SHIPPED, halves, network.preparation, facts)
+    most = network.about["most_strange"]
+    shapes = lungs.ShapeModel(halves.pop("shape.mean"), halves.pop("shape.modes"))
+    lungs.save(lungs.SHIPPED, halves, shapes, most_strange=most, preparation=network.preparation, facts=facts)
     shipped = lungs.LungNetwork(lungs.SHIPPED)
     judged = judge_films(films[films["part"] == "test"], shipped, progress=terminal.progress())
     figures = figures_of_parts(judged, recipe.evaluate, recipe.training.seed)["test"]

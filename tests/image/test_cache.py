@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hilum.errors import DataError, RequestError
+from hilum.errors import DataError
 from hilum.image import cache as cache_module
 from hilum.image.cache import PreparedCache
 from hilum.image.prepare import prepare
@@ -113,11 +113,9 @@ def test_a_film_that_fails_is_an_error_and_the_others_go_on(films: Films, tmp_pa
 def test_another_setting_is_another_store(films: Films) -> None:
     stores = {
         PreparedCache(Prepare(side_px=16, **change)).folder
-        for change in ({}, {"keep_aspect": True}, {"centre_crop": 0.9})
+        for change in ({}, {"keep_aspect": True}, {"centre_crop": 0.9}, {"lungs": "crop"}, {"lungs": "mask"})
     }
-    assert len(stores) == 3
-    with pytest.raises(RequestError, match="hilum segment"):
-        PreparedCache(Prepare(lungs="mask"))
+    assert len(stores) == 5
 
 
 def test_a_store_may_be_sent_to_another_process(films: Films) -> None:

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hilum.errors import FilmError, RequestError
+from hilum.errors import FilmError
 from hilum.image.prepare import prepare, prepare_file
 from hilum.recipe.schema import Prepare
-from image.made_files import ramp, saved
+from image.made_files import saved
 
 
 def test_shrinking_averages_every_pixel() -> None:
@@ -65,13 +65,6 @@ def test_clahe_raises_local_contrast_and_leaves_the_mean_about_where_it_was() ->
     clear = prepare(dull, Prepare(side_px=64, equalise="clahe"))
     assert clear.std() > 1.5 * dull.std()
     assert abs(float(clear.mean()) - float(dull.mean())) < 20
-
-
-def test_lungs_are_refused_until_there_are_masks() -> None:
-    with pytest.raises(RequestError, match="hilum segment"):
-        prepare(ramp(), Prepare(lungs="mask"))
-    with pytest.raises(RequestError, match="hilum segment"):
-        prepare_file(b"never read", Prepare(lungs="crop"))
 
 
 def test_what_is_no_film_is_refused() -> None:

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from hilum.cli.console import terminal
 
-if TYPE_CHECKING:
-    import click
-
 
 class _FilmsByDefault(TyperGroup):
     """`hilum segment PATH` is `hilum segment films PATH`."""
 
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if args and args[0] not in (*self.commands, "--help"):
             args = ["films", *args]
         return super().parse_args(ctx, args)
@@ -43,14 +40,14 @@ def films(
     A film whose lungs are not believable gets no mask: the table says why. So does a file that cannot be read, and the
     others go on. For example: hilum segment films/ -o lungs
     """
-    from hilum.cli.run import _stoppable
+    from hilum.cli.run import stoppable
     from hilum.predict.lungs import outline_lungs
 
-    with _stoppable(None, ""):
+    with stoppable(None, ""):
         table = outline_lungs(paths, out, network=network, progress=terminal.progress())
     failed, doubted = int(table["error"].notna().sum()), int(table["doubt"].notna().sum())
     for row in table[table["doubt"].notna() | table["error"].notna()].head(20).itertuples():
-        terminal.say(f"{row.path}: {row.error if isinstance(row.error, str) else row.doubt}")
+        terminal.say(f"{row.path!s}: {row.error if isinstance(row.error, str) else row.doubt!s}")
     found = len(table) - failed - doubted
     terminal.say(
         f"lungs on {found} of {len(table)} films, in {out}; without believable lungs {doubted}, not read {failed}"
@@ -76,23 +73,22 @@ def train(
 
     For example: hilum segment train lung-masks -o runs/lungs
     """
-    from hilum.cli.run import _need_torch, _stoppable
+    from hilum.cli.run import need_torch, stoppable
     from hilum.errors import RequestError
 
-    _need_torch()
+    if data is None and not resume:
+        raise RequestError("a folder with pairs.csv is needed", next_step="Name it: hilum segment train DATA")
+    need_torch()
     from hilum.data.marked import read_marked
     from hilum.evaluation.run_folder import RunFolder
     from hilum.training import segment
 
     progress = terminal.progress()
-    with _stoppable(out, f"hilum segment train --resume -o {out}"):
-        if resume:
+    with stoppable(out, f"hilum segment train --resume -o {out}"):
+        if data is None or resume:
             run = RunFolder(out)
-        elif data is None:
-            raise RequestError("a folder with pairs.csv is needed", next_step="Name it: hilum segment train DATA")
         else:
-            recipe = segment.recipe_of(data, setting)
-            run = segment.start(read_marked(data), recipe, out, progress=progress)
+            run = segment.start(read_marked(data), segment.recipe_of(data, setting), out, progress=progress)
         segment.go_on(run, progress=progress)
     _tell(run.metrics(), run.path)
 

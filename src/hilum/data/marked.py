@@ -6,8 +6,8 @@ Layout      pairs.csv: `image` and `mask`, paths relative to the file's folder o
 Patients    from `patient_id`; where the table has none, from the collections that the films come from, which are read
             where they lie beside the masks: kermany tells patients by names, cohen by its metadata.
 
-`lung-masks`, for which this was written, holds 2008 films of v7labs/covid-19-xray-dataset (CC BY 4.0): 1580 of Kermany's
-children and 428 of Cohen's adults with COVID-19. The lung includes its part behind the heart.
+`lung-masks`, for which this was written, holds 2008 films of v7labs/covid-19-xray-dataset (CC BY 4.0): 1580 of
+Kermany's children and 428 of Cohen's adults with COVID-19. The lung includes its part behind the heart.
 """
 
 from __future__ import annotations

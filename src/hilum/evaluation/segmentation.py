@@ -116,7 +116,7 @@ def figures_of_masks(
         *((name, name, _means) for name in MEASURES),
         ("dice_p5", "dice", _fifth_percentiles),
     ]
-    figures = {}
+    figures: dict[str, dict[str, Any]] = {}
     for name, column, summary in asked:
         values = films[column].to_numpy(float)
         known = np.isfinite(values)

@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 import threading
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from importlib.resources import files
@@ -23,7 +24,9 @@ import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
 
+from hilum import __version__
 from hilum.errors import WeightsError
+from hilum.files import whole_file
 from hilum.image.unet import PLAN, to_onnx
 from hilum.recipe.schema import Prepare
 
@@ -35,15 +38,54 @@ FINGERPRINT_DIGITS = 12
 CROP_MARGIN = 0.04
 MASK_MARGIN = 0.015
 
-# What a pair of lungs on a frontal film looks like, in shares of the film; docs/segment.md has what was measured on
-# masks that people drew, and on pictures that are no frontal film.
+# What a pair of lungs on a frontal film looks like, in shares of the film: a little wider than the 2008 masks of
+# lung-masks, of which the smallest is 0.09 and the largest 0.63 of its film, and the smaller lung at least 0.61 of the
+# larger one. docs/segment.md has what was measured on pictures that are no frontal film.
 LEAST_SIDE_PX = 64
 AREA = (0.08, 0.70)
+LEAST_BOX = 0.30  # sides of the lungs' box, of the film's
 LEAST_LUNG = 0.25  # area of the smaller lung, of the larger one's
-MOST_UNSURE = 0.30  # pixels with a probability between 0.1 and 0.9, of the mask's
-LEAST_BOX = 0.35  # sides of the lungs' box, of the film's
-_UNSURE_LOGIT = math.log(0.9 / 0.1)
+
+# The lungs' box stretched to so many cells a side is their shape; so many principal components describe it.
+SHAPE_SIDE = 24
+SHAPE_MODES = 16
 _ORANGE = (255, 149, 0)
+
+
+@dataclass(frozen=True)
+class ShapeModel:
+    """Which shapes people drew: mean (576,) and principal components (k, 576) of their masks' boxes (`shape_of`).
+
+    Cootes et al. 1995, Comput. Vis. Image Underst. 61:38, with cells instead of landmarks.
+    """
+
+    mean: NDArray[np.float32]
+    modes: NDArray[np.float32]
+
+    @classmethod
+    def fit(cls, masks: Iterable[NDArray[np.bool_]]) -> ShapeModel:
+        """The model of masks that people drew, and of their mirror images."""
+        shapes = np.stack([shape_of(mask) for mask in masks])
+        shapes = np.concatenate([shapes, shapes[:, :, ::-1]]).reshape(len(shapes) * 2, -1)
+        mean = shapes.mean(axis=0)
+        modes = np.linalg.svd(shapes - mean, full_matrices=False)[2][:SHAPE_MODES]
+        return cls(mean, modes)
+
+    def strangeness(self, mask: NDArray[np.bool_]) -> float:
+        """Root mean square of what the components cannot explain of a mask's shape; 0 is a shape as people drew it."""
+        off = shape_of(mask).ravel() - self.mean
+        return float(np.sqrt(np.mean((off - self.modes.T @ (self.modes @ off)) ** 2)))
+
+
+def shape_of(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """The mask's box, stretched to a square, float32 (24, 24): how much of each cell is lung.
+
+    >>> shape_of(np.eye(96, dtype=bool)).sum().round()      # a line from corner to corner: a quarter of 24 cells
+    np.float32(6.0)
+    """
+    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    box = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].astype(np.float32)
+    return np.asarray(cv2.resize(box, (SHAPE_SIDE, SHAPE_SIDE), interpolation=cv2.INTER_AREA), np.float32)
 
 
 class LungNetwork:
@@ -56,8 +98,10 @@ class LungNetwork:
         data = _bytes(path)
         self.fingerprint = hashlib.sha256(data).hexdigest()[:FINGERPRINT_DIGITS]
         self.about, self.weights = _unpacked(data, path)
+        self.shapes = ShapeModel(self.weights["shape.mean"], self.weights["shape.modes"])
         self.preparation = Prepare.model_validate(self.about["preparation"])
-        model = to_onnx(self.weights, self.preparation.side_px)
+        layers = {name: value for name, value in self.weights.items() if not name.startswith("shape.")}
+        model = to_onnx(layers, self.preparation.side_px)
         self._network = cv2.dnn.readNetFromONNX(np.frombuffer(model, np.uint8))
         self._lock = threading.Lock()  # OpenCV's networks hold the film that they work on
 
@@ -66,7 +110,30 @@ class LungNetwork:
 
         The film and its mirror image are both looked at, and the answers averaged.
         """
-        return (self._computed(square) + self._computed(square[:, ::-1])[:, ::-1]) / 2
+        mirrored = self._computed(square[:, ::-1])[:, ::-1]
+        return np.asarray((self._computed(square) + mirrored) / 2, np.float32)
+
+    def doubt(self, z: NDArray[np.float32], shape: tuple[int, ...]) -> str:
+        """Why the lungs of logits `z` on a film of `shape` are not believable, or "" where they look like lungs do."""
+        if min(shape) < LEAST_SIDE_PX:
+            return f"the film has {shape[1]} x {shape[0]} pixels; lungs are looked for from {LEAST_SIDE_PX} on"
+        mask = mask_of(z, z.shape)
+        area = float(mask.mean())
+        if not AREA[0] <= area <= AREA[1]:
+            return f"the lungs would be {area:.0%} of the film"
+        rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+        tall, wide = ((span[-1] - span[0] + 1) / side for span, side in zip((rows, columns), mask.shape, strict=True))
+        if min(tall, wide) < LEAST_BOX:
+            return f"the lungs would be {wide:.0%} of the film's width and {tall:.0%} of its height"
+        smaller = _share_of_smaller_lung(mask)
+        if smaller < LEAST_LUNG:
+            return f"only one lung is seen: the other would have {smaller:.0%} of its area"
+        strange, most = self.shapes.strangeness(mask), float(self.about["most_strange"])
+        if strange > most:
+            return (
+                f"the lungs would have a shape unlike those that people drew ({strange:.2f}; believable to {most:.2f})"
+            )
+        return ""
 
     def _computed(self, square: NDArray[np.uint8]) -> NDArray[np.float32]:
         film = (np.ascontiguousarray(square, np.float32) / 255.0)[None, None]
@@ -136,27 +203,6 @@ def _two_largest(positive: NDArray[np.bool_]) -> list[NDArray[np.int32]]:
     return sorted(outlines, key=cv2.contourArea)[-2:]
 
 
-def doubt_of(z: NDArray[np.float32], shape: tuple[int, ...]) -> str:
-    """Why the lungs found on a film of `shape` are not to be believed, or "" where they look like a pair of lungs."""
-    if min(shape) < LEAST_SIDE_PX:
-        return f"the film has {shape[1]} x {shape[0]} pixels; lungs are looked for from {LEAST_SIDE_PX} on"
-    mask = mask_of(z, z.shape)
-    area = float(mask.mean())
-    if not AREA[0] <= area <= AREA[1]:
-        return f"the lungs would be {area:.0%} of the film"
-    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
-    tall, wide = ((span[-1] - span[0] + 1) / side for span, side in zip((rows, columns), mask.shape, strict=True))
-    if min(tall, wide) < LEAST_BOX:
-        return f"the lungs would be {wide:.0%} of the film's width and {tall:.0%} of its height"
-    smaller = _share_of_smaller_lung(mask)
-    if smaller < LEAST_LUNG:
-        return f"only one lung is seen: the other would have {smaller:.0%} of its area"
-    unsure = float((np.abs(z) < _UNSURE_LOGIT).sum() / mask.sum())
-    if unsure > MOST_UNSURE:
-        return f"the outline is unsure: {unsure:.0%} of the lungs' area could be lung or not"
-    return ""
-
-
 def _share_of_smaller_lung(mask: NDArray[np.bool_]) -> float:
     """The smaller lung's area as a share of the larger one's. Lungs that touch are told apart by the box's middle."""
     columns = np.flatnonzero(mask.any(axis=0))
@@ -173,21 +219,35 @@ def overlay(pixels: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.ui
     return drawn
 
 
-def save(path: Path, weights: dict[str, NDArray[np.floating]], preparation: Prepare, facts: dict[str, Any]) -> None:
-    """Write a lung network's folded weights with all that is needed to use them. facts: how it was made."""
-    from hilum import __version__
-    from hilum.files import whole_file
+def save(
+    path: Path,
+    weights: Mapping[str, NDArray[np.floating]],
+    shapes: ShapeModel,
+    *,
+    most_strange: float,
+    preparation: Prepare,
+    facts: Mapping[str, Any],
+) -> None:
+    """Write a lung network with all that is needed to use it.
 
+    weights: folded, as `image.unet.to_onnx` takes them. most_strange: the `strangeness` up to which a mask is
+    believable. facts: how the network was made.
+    """
     about = {
         "format": FORMAT,
         "network": "lungs",
         "version": __version__,
         "preparation": preparation.model_dump(mode="json"),
-        "training": facts,
+        "most_strange": most_strange,
+        "training": dict(facts),
     }
-    tensors = {name: np.ascontiguousarray(value) for name, value in weights.items()}
+    tensors = {**weights, "shape.mean": shapes.mean, "shape.modes": shapes.modes}
     with whole_file(path) as part:
-        safetensors.numpy.save_file(tensors, part, metadata={"hilum": json.dumps(about, allow_nan=False)})
+        safetensors.numpy.save_file(
+            {name: np.ascontiguousarray(value) for name, value in tensors.items()},
+            part,
+            metadata={"hilum": json.dumps(about, allow_nan=False)},
+        )
 
 
 def _bytes(path: Path) -> bytes:
@@ -217,15 +277,22 @@ def _unpacked(data: bytes, path: Path) -> tuple[dict[str, Any], dict[str, NDArra
             where=str(path),
             next_step="Make one with: hilum segment train DATA -o RUN",
         )
-    for step in PLAN:
-        expected = {"weight": (step.width_out, step.width_in, step.kernel, step.kernel), "bias": (step.width_out,)}
-        for part, shape in expected.items():
-            found = weights.get(f"{step.name}.{part}")
-            if found is None or found.shape != shape:
-                there = "is missing" if found is None else f"is {found.shape}, not {shape}"
-                raise WeightsError(f"the tensors do not fit: {step.name}.{part} {there}", where=str(path))
+    shapes: dict[str, tuple[int, ...]]
+    shapes = {f"{step.name}.weight": (step.width_out, step.width_in, step.kernel, step.kernel) for step in PLAN}
+    shapes |= {f"{step.name}.bias": (step.width_out,) for step in PLAN}
+    shapes |= {"shape.mean": (SHAPE_SIDE**2,), "shape.modes": (-1, SHAPE_SIDE**2)}
+    for name, shape in shapes.items():
+        found = weights[name].shape if name in weights else None
+        if (
+            found is None
+            or len(found) != len(shape)
+            or any(size not in (-1, there) for size, there in zip(shape, found, strict=True))
+        ):
+            there = "is missing" if found is None else f"is {found}, not {shape}"
+            raise WeightsError(f"the tensors do not fit: {name} {there}", where=str(path))
     try:
-        Prepare.model_validate(about.get("preparation"))
-    except pydantic.ValidationError as error:
+        Prepare.model_validate(about["preparation"])
+        float(about["most_strange"])
+    except (pydantic.ValidationError, KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"the metadata are damaged: {error}", where=str(path)) from None
     return about, {name: value.astype(np.float32) for name, value in weights.items()}

@@ -117,7 +117,7 @@ def lungs_of(pixels: np.ndarray, network: lungs.LungNetwork | None = None) -> lu
     """
     network = network or lungs.network_of()
     z = network.logits(prepare(pixels, network.preparation))
-    return lungs.Lungs(z, lungs.doubt_of(z, pixels.shape))
+    return lungs.Lungs(z, network.doubt(z, pixels.shape))
 
 
 def _centre(pixels: np.ndarray, share: float) -> np.ndarray:

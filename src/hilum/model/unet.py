@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_weights
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from hilum.image.unet import PLAN, Step
 
@@ -55,17 +57,11 @@ def build(seed: int) -> LungUNet:
 
 
 def folded(network: LungUNet) -> dict[str, NDArray[np.float32]]:
-    """NAME.weight and NAME.bias of each step, with the batch norms folded into the convolutions."""
-    weights = {}
+    """NAME.weight and NAME.bias of each step of a network in evaluation mode, batch norms folded into convolutions."""
+    weights: dict[str, NDArray[np.float32]] = {}
     for name, layer in network.layers.items():
         assert isinstance(layer, nn.Sequential)
-        convolution = layer[0]
-        weight, bias = convolution.weight, convolution.bias
-        if len(layer) > 1:
-            norm = layer[1]
-            weight, bias = fuse_conv_bn_weights(
-                weight, bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
-            )
-        weights[f"{name}.weight"] = weight.detach().float().cpu().numpy()
-        weights[f"{name}.bias"] = bias.detach().float().cpu().numpy()
+        fused: Any = fuse_conv_bn_eval(*layer) if len(layer) > 1 else layer[0]
+        weights[f"{name}.weight"] = fused.weight.detach().float().cpu().numpy()
+        weights[f"{name}.bias"] = fused.bias.detach().float().cpu().numpy()
     return weights

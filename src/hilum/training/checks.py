@@ -16,6 +16,7 @@ from hilum.model.engine import check_engine
 from hilum.model.normalise import check_zca
 from hilum.recipe.load import nearest
 from hilum.recipe.schema import Audit, Explain, Recipe
+from hilum.training.prepared import settle
 from hilum.training.start import check_start
 
 
@@ -94,7 +95,7 @@ def check_same(recipe: Recipe, run: RunFolder) -> None:
     Refused with RequestError.
     """
     before, default = run.recipe().model_dump(), Recipe().model_dump()
-    for section, value in recipe.model_dump().items():
+    for section, value in settle(recipe).model_dump().items():
         if value not in (before[section], default[section]):
             raise RequestError(
                 f"the run was started with another [{section}] than is asked for now",

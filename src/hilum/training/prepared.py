@@ -15,9 +15,10 @@ from torch import Tensor
 
 from hilum.errors import DataError
 from hilum.image.cache import PreparedCache
+from hilum.image.prepare import settled
 from hilum.model.inference import BATCH
 from hilum.progress import Progress
-from hilum.recipe.schema import Prepare
+from hilum.recipe.schema import Prepare, Recipe
 
 
 class Batch(NamedTuple):
@@ -88,3 +89,28 @@ def prepare_films(
     numbers = {name: number for number, name in enumerate(classes)}
     y = np.array([numbers[name] for name in manifest["class"]], dtype=np.int64)
     return Films(cache, ensured.rows, y, manifest["source"].to_numpy(object))
+
+
+def settle(recipe: Recipe) -> Recipe:
+    """The recipe with the lung network named that `prepare.lungs` asks for; see `image.prepare.settled`."""
+    return recipe.model_copy(update={"prepare": settled(recipe.prepare)})
+
+
+def with_doubts(manifest: pd.DataFrame, how: Prepare) -> tuple[pd.DataFrame, list[str]]:
+    """The manifest with `lungs_doubt`, why a film stands whole though its lungs were asked for, and a note of how many.
+
+    Both are as they were where no lungs are asked for. The films are in the prepared cache already.
+    """
+    if how.lungs == "none":
+        return manifest, []
+    films = [(Path(path), str(sha)) for path, sha in zip(manifest["path"], manifest["sha256"], strict=True)]
+    doubts = PreparedCache(how).ensure(films).doubts
+    manifest = manifest.assign(lungs_doubt=pd.array([doubts.get(at) for at in range(len(manifest))], dtype="string"))
+    doubted = manifest.loc[manifest["lungs_doubt"].notna(), "class"].value_counts()
+    if doubted.empty:
+        return manifest, []
+    by_class = ", ".join(f"{name} {count} of {(manifest['class'] == name).sum()}" for name, count in doubted.items())
+    return manifest, [
+        f"{len(doubts)} of {len(manifest)} films stand whole, because no believable lungs were found on them "
+        f"({by_class}); the manifest's column lungs_doubt says why"
+    ]

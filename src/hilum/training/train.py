@@ -31,7 +31,7 @@ from hilum.recipe.schema import Recipe, Stage
 from hilum.report.page import write_report
 from hilum.training.checks import check_films, check_network, check_same, check_vacant
 from hilum.training.environment import describe_environment, now, sha256_of
-from hilum.training.prepared import Films, prepare_films
+from hilum.training.prepared import Films, prepare_films, settle, with_doubts
 from hilum.training.schedule import best_epoch, higher_is_better
 from hilum.training.stage import StageJob, train_stage
 from hilum.training.start import start_note
@@ -100,7 +100,7 @@ def begin(recipe: Recipe, out: Path, collection: Collection, *, device: Literal[
     try:
         write_manifest(collection.manifest, out / "manifest.parquet")
         write_json(out / "environment.json", about)
-        write_text(out / "recipe.toml", to_toml(recipe))
+        write_text(out / "recipe.toml", to_toml(settle(recipe)))
     except BaseException:  # half a run could be neither started nor resumed
         for name in ("manifest.parquet", "environment.json", "recipe.toml"):
             (out / name).unlink(missing_ok=True)
@@ -130,11 +130,16 @@ def _fit(run: RunFolder, recipe: Recipe, progress: Progress) -> None:
     )
     classifiers.fit_normalisation(classifier, films.where(parts == "train").batches())
     classifier = classifier.to(memory_format=torch.channels_last).to(about["device"])
+    manifest, doubts = with_doubts(run.manifest(), recipe.prepare)
+    if "lungs_doubt" in manifest:
+        write_manifest(manifest, run.path / "manifest.parquet")
+    for note in doubts:
+        progress.say(f"note: {note}")
     history = _stages(run, recipe, classifier, films, parts, progress)
     classifier = classifier.to(about["device"])  # Lightning leaves it on the processor
     with whole_file(run.path / "history.csv") as part:
         history.to_csv(part, index=False)
-    notes = list(about["notes"])
+    notes = [*about["notes"], *doubts]
     temperature = 1.0
     if history.empty:
         notes.append(NOT_TRAINED)

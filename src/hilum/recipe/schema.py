@@ -334,10 +334,23 @@ class Explain(Section):
     part: Literal["train", "validation", "test"] = Field("test", description="whose films are shown")
 
 
-class Audit(Section):
-    """Limits of the audit's checks that differ from its table; nothing reads this section yet."""
+class Bounds(Section):
+    """From where on a check of the audit warns and fails."""
 
-    limits: dict[str, float] = Field({}, description="check -> limit")
+    warn: float | None = Field(None, description="empty: as the audit's own table has it")
+    fail: float | None = Field(None, description="empty: as the audit's own table has it")
+
+
+class Audit(Section):
+    """How the audit looks, and its limits where they are not those of its own table; outputs say which those are."""
+
+    films: int = Field(
+        3000, ge=100, description="most films whose pixels are looked at, drawn from each source and class alike"
+    )
+    seed: int = Field(0, ge=0, description="of that draw, of folds and of resamples")
+    limits: dict[str, Bounds] = Field(
+        {}, description='check -> limits, as in: "label-from-file" = { warn = 0.7, fail = 0.8 }'
+    )
 
 
 class About(Section):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from hilum.audit.limits import limits_of
 from hilum.data.collect import Collection
 from hilum.errors import DataError, RequestError
 from hilum.evaluation.run_folder import RunFolder
@@ -15,7 +16,7 @@ from hilum.model.classifier import Classifier
 from hilum.model.engine import check_engine
 from hilum.model.normalise import check_zca
 from hilum.recipe.load import nearest
-from hilum.recipe.schema import Audit, Explain, Recipe
+from hilum.recipe.schema import Explain, Recipe
 from hilum.training.prepared import settle
 from hilum.training.start import check_start
 
@@ -37,9 +38,9 @@ def check_network(recipe: Recipe) -> None:
                 where=f"stage {number}: side_px",
                 next_step=f"Use --set stage.side_px={side}.",
             )
-    for section, asked, default in (("explain", recipe.explain, Explain()), ("audit", recipe.audit, Audit())):
-        if asked != default:
-            raise RequestError("nothing reads this section yet", where=f"[{section}]", next_step="Leave it out.")
+    limits_of(recipe.audit)
+    if recipe.explain != Explain():
+        raise RequestError("nothing reads this section yet", where="[explain]", next_step="Leave it out.")
 
 
 def check_films(recipe: Recipe, collection: Collection) -> None:

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hilum.data.sources import read
+    from hilum.predict.ensemble import ensemble
     from hilum.predict.external import evaluate
     from hilum.predict.predictor import load
     from hilum.training.api import crossval, train
 
 __version__ = "0.1.0"
-__all__ = ["crossval", "evaluate", "load", "read", "train"]
+__all__ = ["crossval", "ensemble", "evaluate", "load", "read", "train"]
 
 # Loaded when they are first used, so that `import hilum` and `hilum --help` answer at once.
 _WHERE = {
@@ -29,6 +30,7 @@ _WHERE = {
     "crossval": "hilum.training.api",
     "load": "hilum.predict.predictor",
     "evaluate": "hilum.predict.external",
+    "ensemble": "hilum.predict.ensemble",
 }
 
 

@@ -10,7 +10,7 @@ import pytest
 
 import hilum
 from hilum.errors import RequestError, WeightsError
-from hilum.predict.predictor import films_of
+from hilum.predict.films import films_of
 
 
 def some_films(phantoms: Path, count: int) -> list[Path]:
@@ -48,7 +48,7 @@ def test_a_folder_stands_for_its_files_but_hidden_ones(tmp_path: Path) -> None:
 
 
 def test_a_path_that_is_not_there_and_an_empty_folder_are_refused(small_run: Path, tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match=r"gone\.png: there is no such file"):
+    with pytest.raises(RequestError, match=r"gone\.png: there is no such file or folder\. Correct the path"):
         hilum.load(small_run).predict([tmp_path / "gone.png"])
     with pytest.raises(RequestError, match="no file here"):
         hilum.load(small_run).predict([tmp_path])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,6 +22,14 @@ RECIPE = Annotated[
 SET = Annotated[list[str], typer.Option("--set", help="section.key=value, as in prepare.side_px=160; may be repeated.")]
 DATA = Annotated[list[str], typer.Option("--data", help="READER:PATH or a path; several are merged.")]
 WHERE = Annotated[str, typer.Option("--where", help='Keep the films for which this holds, as: view == "PA".')]
+
+
+class EngineName(StrEnum):
+    """What computes the network."""
+
+    AUTO = "auto"
+    TORCH = "torch"
+    OPENVINO = "openvino"
 
 
 def demo(
@@ -75,7 +84,7 @@ def train(
 
 
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    run: Annotated[Path, typer.Argument(help="A run, a cross-validation or an ensemble.")],
     data: Annotated[list[str], typer.Option("--data", help="READER:PATH or a path; several are merged.")],
     setting: SET = [],  # noqa: B006
     where: WHERE = "",
@@ -97,9 +106,12 @@ def evaluate(
 
 
 def predict(
-    run: Annotated[Path, typer.Argument(help="A run folder, or its weights.safetensors.")],
+    run: Annotated[Path, typer.Argument(help="A run, a cross-validation, an ensemble, or a weights.safetensors.")],
     paths: Annotated[list[Path], typer.Argument(help="Films and folders of films: PNG, JPEG, DICOM.")],
     out: Annotated[Path | None, typer.Option("-o", "--out", help="The table, CSV; default: printed.")] = None,
+    engine: Annotated[
+        EngineName, typer.Option("--engine", help="auto: OpenVINO on a processor, where it is installed, else torch.")
+    ] = EngineName.AUTO,
 ) -> None:
     """Predict films. A file that cannot be read is a row with its error, and the others go on.
 
@@ -110,7 +122,7 @@ def predict(
 
     if out is not None:
         _need_place(out)
-    predictor = load(run)
+    predictor = load(run, engine=engine.value)
     for note in predictor.notes:
         terminal.say(f"note: {note}")
     with stoppable(None, ""):
@@ -142,7 +154,7 @@ def doctor() -> None:
 
     facts: dict[str, Any] = {"hilum": __version__, "python": platform.python_version(), "cores": cores()}
     facts["cache"] = str(cache_folder())
-    for package in ("torch", "timm", "lightning", "numpy", "pandas", "pydicom"):
+    for package in ("torch", "timm", "lightning", "openvino", "numpy", "pandas", "pydicom"):
         try:
             facts[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
@@ -228,7 +240,7 @@ def _records(table: pd.DataFrame) -> list[dict[Hashable, Any]]:
 def _show_predictions(table: pd.DataFrame, most: int = 200) -> None:
     from rich.table import Table
 
-    shown = Table("film", "predicted", *(name for name in table.columns if name.startswith("p_")), "error")
+    shown = Table("film", *table.columns[1:])
     for row in _records(table.head(most)):
         shown.add_row(*("" if value is None else _cell(value) for value in row.values()))
     terminal.show(shown)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -71,9 +70,15 @@ class Facts:
         return class_colours(self.classes)
 
     @property
-    def with_weights(self) -> Path:
-        """The folder that predicts: the run, or the first fold of a cross-validation."""
-        return self.folds[0].path if self.folds else self.run.path
+    def is_ensemble(self) -> bool:
+        """Whether the run is made of others, as its ensemble.json says."""
+        return (self.run.path / "ensemble.json").is_file()
+
+    @property
+    def backbone(self) -> str:
+        """The network's backbone; of an ensemble, those of its members."""
+        members = self.metrics.get("_members", []) if self.is_ensemble else []
+        return " + ".join(dict.fromkeys(member["backbone"] for member in members)) or self.recipe.model.backbone
 
     @property
     def many_sources(self) -> bool:

@@ -20,7 +20,7 @@ def folds(facts: Facts, draw: Draw) -> Context:
     return {
         "folds": range(len(spread["folds"])),
         "rows": [
-            (_words(name), shown(facts.metrics["test"].get(name)), *_of_folds(spread["figures"][name]))
+            (figure_words(name), shown(facts.metrics["test"].get(name)), *_of_folds(spread["figures"][name]))
             for name in names
             if name in spread["figures"]
         ],
@@ -32,9 +32,10 @@ def folds(facts: Facts, draw: Draw) -> Context:
     }
 
 
-def _words(name: str) -> str:
-    """
-    >>> _words("macro_f1"), _words("recall/covid-19")
+def figure_words(name: str) -> str:
+    """What a figure is called, with its class.
+
+    >>> figure_words("macro_f1"), figure_words("recall/covid-19")
     ('macro F1', 'sensitivity of covid-19')
     """
     bare, _, of_class = name.partition("/")

@@ -31,6 +31,7 @@ FILES = {
     "predictions.csv": "what the model said of each film",
     "metrics.json": "the figures of this page, with intervals and n",
     "audit.json": "the audit's checks",
+    "ensemble.json": "the runs that it is made of, their weights' SHA-256, how they are combined",
 }
 FIELDS = ("patient_id", "view", "sex", "age_years", "offset_days")
 _SHOWN_ELSEWHERE = ("notes", "command", "left_out", "classes")
@@ -157,8 +158,10 @@ def again(facts: Facts, draw: Draw) -> Context:
     verb = "crossval" if facts.folds else "train"
     return {
         "command": shlex.join(map(str, command)) if isinstance(command, list) else command,
-        "again": f"hilum {verb} --recipe {shlex.quote(str(facts.run.path / 'recipe.toml'))} -o {folder}-again",
-        "predict": f"hilum predict {shlex.quote(str(facts.with_weights))} FILM_OR_FOLDER... -o predictions.csv",
+        "again": ""
+        if facts.is_ensemble
+        else f"hilum {verb} --recipe {shlex.quote(str(facts.run.path / 'recipe.toml'))} -o {folder}-again",
+        "predict": f"hilum predict {shlex.quote(str(facts.run.path))} FILM_OR_FOLDER... -o predictions.csv",
         "environment": _flat({key: value for key, value in facts.environment.items() if key not in _SHOWN_ELSEWHERE}),
         "recipe": to_toml(facts.recipe),
         "citation": facts.recipe.about.citation,

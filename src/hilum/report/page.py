@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from hilum.errors import HilumError
 from hilum.evaluation.run_folder import RunFolder
 from hilum.files import write_text
-from hilum.report import folds, gallery, judging, making
+from hilum.report import folds, gallery, judging, making, members
 from hilum.report.facts import Facts
 from hilum.report.html import Picture, templates
 from hilum.report.palette import inline_svg, save
@@ -35,6 +35,7 @@ SECTIONS = (
     Section("audit", "Audit", judging.audit),
     Section("headline", "In short", judging.headline),
     Section("folds", "Fold by fold", folds.folds),
+    Section("members", "The ensemble and its members", members.members),
     Section("limits", "What this model may not be used for", making.cautions),
     Section("data", "The films", making.data),
     Section("split", "How they were split", making.split),
@@ -65,15 +66,20 @@ def render(facts: Facts) -> str:
     """The page's HTML. Figures are written into the run's figures/ on the way."""
     jinja = templates()
     audited = (facts.run.path / "audit.json").is_file()  # without one, the notes say so and there is no section
-    # A cross-validation was not trained itself: its folds were, and the section on them says how.
-    absent = {"audit": not audited, "folds": not facts.folds, "training": bool(facts.folds)}
+    # A cross-validation and an ensemble were not trained themselves: the runs that they are made of were.
+    absent = {
+        "audit": not audited,
+        "folds": not facts.folds,
+        "members": not facts.is_ensemble,
+        "training": bool(facts.folds) or facts.is_ensemble,
+    }
     made = [(section, _html(jinja, section, facts)) for section in SECTIONS if not absent.get(section.name)]
     notes, about = _notes(facts), _about(facts)
     return jinja.get_template("report.html").render(
         made=made,
         notes=notes,
         audited=audited,
-        elsewhere=f"hilum evaluate {shlex.quote(str(facts.with_weights))} --data SOURCE",
+        elsewhere=f"hilum evaluate {shlex.quote(str(facts.run.path))} --data SOURCE",
         run=facts.run.path.resolve().name,
         colours=_colours(facts),
         **about,
@@ -118,7 +124,7 @@ def _about(facts: Facts) -> dict[str, Any]:
         return {
             "title": recipe.about.title,
             "summary": recipe.about.summary,
-            "backbone": recipe.model.backbone,
+            "backbone": facts.backbone,
             "classes": classes,
         }
     except HilumError:

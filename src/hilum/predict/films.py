@@ -1,0 +1,58 @@
+"""The files that a user means by paths, prepared for each network that will see them. Needs no torch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from hilum.errors import RequestError
+from hilum.image.prepare import Prepared, prepared_file
+from hilum.recipe.schema import Prepare
+
+IGNORED = {".ds_store", "thumbs.db", "desktop.ini", "dicomdir"}
+
+
+def prepared_each(source: Path, hows: Sequence[Prepare]) -> list[Prepared]:
+    """A film as each preparation has it; FilmError where it cannot be read or is no film of the chest."""
+    return [prepared_file(source, how, chest_only=True) for how in hows]
+
+
+def films_of(paths: Path | str | Iterable[Path | str]) -> list[Path]:
+    """The files meant: each path itself, or, of a folder, all files below it but hidden ones, sorted by name."""
+    files: list[Path] = []
+    asked = [Path(paths)] if isinstance(paths, Path | str) else [Path(path) for path in paths]
+    for path in asked:
+        if path.is_dir():
+            files += sorted(file for file in _below(path) if file.name.lower() not in IGNORED)
+        elif path.exists():
+            files.append(path)
+        else:
+            raise RequestError(
+                "there is no such file or folder",
+                where=str(path),
+                next_step=f"Correct the path; it is taken from {Path.cwd()}."
+                if not path.is_absolute()
+                else "Correct the path.",
+            )
+    if not files:
+        raise RequestError(
+            "there is no file here to predict",
+            where=", ".join(map(str, asked)),
+            next_step="Name films, or a folder that holds some.",
+        )
+    return files
+
+
+def _below(folder: Path) -> Iterable[Path]:
+    for where, folders, names in os.walk(folder, onerror=_refuse):
+        folders[:] = [name for name in folders if not name.startswith((".", "__MACOSX"))]
+        yield from (Path(where) / name for name in names if not name.startswith("."))
+
+
+def _refuse(error: OSError) -> None:
+    raise RequestError(
+        f"the folder cannot be read: {error.strerror}",
+        where=str(error.filename),
+        next_step="Allow reading it, or name the films that can be read.",
+    )

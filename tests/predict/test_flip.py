@@ -1,0 +1,40 @@
+"""The mirror image in a run: fitted, predicted and judged with, and stored with the weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+import hilum
+from hilum.evaluation.run_folder import RunFolder
+from hilum.model.classifier import read_metadata
+
+
+def test_a_run_with_flip_says_the_same_of_a_film_and_of_its_mirror_image(
+    phantoms: Path, small: tuple[str, ...], tmp_path: Path
+) -> None:
+    settings = [*small, "stage.epochs=1", "predict.flip=true", "predict.engine=torch"]
+    run = RunFolder(hilum.train(data=str(phantoms), settings=settings, out=tmp_path / "run").path)
+    assert read_metadata(run.weights_path)["flip"] is True
+    assert run.environment()["engine"] == "torch"
+    rows = run.manifest().head(3)
+    predictor = hilum.load(run.path)
+    columns = [f"p_{name}" for name in predictor.classes]
+    found = predictor.predict(rows["path"].tolist())[columns].to_numpy(float)
+    own = run.predictions().set_index("image_id").loc[rows["image_id"], columns].to_numpy(float)
+    np.testing.assert_allclose(found, own, atol=1e-4)
+    mirrored = tmp_path / "mirrored.png"
+    cv2.imwrite(str(mirrored), cv2.imread(rows["path"].iloc[0], cv2.IMREAD_GRAYSCALE)[:, ::-1])
+    np.testing.assert_allclose(predictor.predict(mirrored)[columns].to_numpy(float)[0], found[0], atol=1e-4)
+
+
+def test_a_run_records_its_engine_and_predicts_alike_with_both(small_run: Path) -> None:
+    run = RunFolder(small_run)
+    engine = run.environment()["engine"]
+    assert engine in ("torch", "openvino")
+    paths = run.manifest()["path"].head(6).tolist()
+    table = {name: hilum.load(small_run, engine=name).predict(paths) for name in {"torch", engine}}
+    p = [each.filter(like="p_").to_numpy(float) for each in table.values()]
+    np.testing.assert_allclose(p[0], p[-1], atol=1e-4)

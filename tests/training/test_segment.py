@@ -21,7 +21,7 @@ from hilum.training import segment
 
 SETTINGS = [
     "prepare.side_px=64",
-    "stage.epochs=12",
+    "stage.epochs=10",
     "stage.batch_size=4",
     "stage.learning_rate=3e-3",
     "stage.ema=0.6",
@@ -34,9 +34,9 @@ SETTINGS = [
 
 @pytest.fixture(scope="module")
 def marked(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Synthetic films of 40 patients with the lungs that they were made with."""
+    """Synthetic films of 24 patients with the lungs that they were made with."""
     folder = tmp_path_factory.mktemp("marked") / "films"
-    films = write(collection(40, seed=5, side_px=96), folder)
+    films = write(collection(24, seed=5, side_px=64), folder)
     with (folder / "pairs.csv").open("w", newline="") as file:
         table = csv.writer(file)
         table.writerow(["image", "mask", "class", "patient_id"])

@@ -12,7 +12,7 @@ from hilum.data.lines import row_name
 from hilum.data.manifest import read_manifest
 from hilum.data.readers.common import need_columns
 from hilum.data.sources import read
-from hilum.errors import DataError, HilumError
+from hilum.errors import DataError, HilumError, RequestError
 
 
 def test_lines_are_counted_below_the_heading_blank_lines_and_quoted_line_breaks_too(tmp_path: Path) -> None:
@@ -76,3 +76,24 @@ def test_an_empty_table_says_what_to_do(tmp_path: Path, content: bytes) -> None:
         read(f"csv:{tmp_path / 'e.csv'}?path=file&label=diagnosis")
     assert "e.csv: the table is empty" in str(caught.value)
     assert caught.value.next_step
+    with pytest.raises(HilumError, match=r"e\.csv: the table is empty"):
+        read(tmp_path / "e.csv")
+
+
+@pytest.mark.parametrize("source", ["{}", "csv:{}", "csv:{}?path=path&label=label"])
+def test_a_table_of_a_heading_alone_is_said_to_have_no_row(tmp_path: Path, source: str) -> None:
+    (tmp_path / "e.csv").write_text("path,label\n")
+    with pytest.raises(DataError, match=r"no row below its heading; the columns are path, label"):
+        read(source.format(tmp_path / "e.csv"))
+
+
+def test_a_table_without_path_and_label_lists_its_columns(tmp_path: Path) -> None:
+    (tmp_path / "e.csv").write_text("file;diagnosis\na.png;ill\n")
+    with pytest.raises(RequestError, match=r"the columns are file, diagnosis\. Say which they are"):
+        read(tmp_path / "e.csv")
+
+
+def test_a_column_that_stands_there_twice_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "e.csv").write_text("path,label,label\na.png,ill,well\n")
+    with pytest.raises(DataError, match="two columns are named 'label'"):
+        read(tmp_path / "e.csv")

@@ -25,8 +25,8 @@ from hilum.data.readers import (
     manifest_file,
     rsna,
 )
-from hilum.data.readers.common import absent, is_film, left_out
-from hilum.errors import DataError, RequestError
+from hilum.data.readers.common import absent, empty_table, header_of, is_film, left_out
+from hilum.errors import DataError, HilumError, RequestError
 from hilum.recipe.load import nearest
 
 # In the order in which a bare path's layout is tried, the most particular first. Each is a module with `read`,
@@ -111,13 +111,7 @@ def _recognised(path: Path) -> str:
                 _refuse_a_folder_of_collections(path)
             return name
     if path.is_file():
-        raise RequestError(
-            "this is one film, and a source is a folder or table" if is_film(path) else "this file is no source",
-            where=str(path),
-            next_step=f"A table becomes one by naming its columns: '{path}?path=COLUMN&label=COLUMN'"
-            if csv.is_table(path)
-            else "Name the folder above it.",
-        )
+        raise _no_source(path)
     if not any(path.iterdir()):
         raise RequestError("the folder is empty", where=str(path), next_step="Name a folder of films.")
     raise RequestError(
@@ -126,6 +120,20 @@ def _recognised(path: Path) -> str:
         where=str(path),
         next_step=f"Say what it is, as in: folder:{path}",
     )
+
+
+def _no_source(path: Path) -> HilumError:
+    """The error for a file that is no source."""
+    if is_film(path):
+        what, next_step = "this is one film, and a source is a folder or table", "Name the folder above it."
+    elif not csv.is_table(path):
+        what, next_step = "this file is no source", "Name a folder of films, a table (.csv, .tsv) or a manifest."
+    elif not any(columns := header_of(path)):
+        return empty_table(path)
+    else:
+        what = f"this table has no columns path and label; the columns are {', '.join(columns)}"
+        next_step = f"Say which they are, as in: '{path}?path=COLUMN&label=COLUMN'"
+    return RequestError(what, where=str(path), next_step=next_step)
 
 
 def _refuse_a_folder_of_collections(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -82,7 +83,8 @@ def absent(path: Path, *, what: str = "file or folder") -> RequestError:
     names = sorted(entry.name for entry in there.iterdir() if not entry.name.startswith(".")) if there.is_dir() else []
     hint = nearest(wanted, names) if names else ""
     if not hint.startswith("Did you mean"):
-        hint = f"{there} holds: {', '.join(names[:8])}{', ...' if len(names) > 8 else ''}" if names else ""
+        place = "The working folder" if there == Path() else str(there)
+        hint = f"{place} holds: {', '.join(names[:8])}{', ...' if len(names) > 8 else ''}" if names else ""
     return RequestError(f"there is no such {what}", where=str(path), next_step=hint)
 
 
@@ -194,27 +196,37 @@ def read_table(path: Path) -> pd.DataFrame:
     """
     need_file(path)
     text = decoded(path.read_bytes())
-    head = text.lstrip().split("\n", 1)[0]
-    if not head.strip():
-        raise DataError(
-            "the table is empty", where=str(path), next_step="Copy it again, or name the table that has the films."
-        )
-    separator = separator_of(head)
+    if not text.strip():
+        raise empty_table(path)
+    separator = separator_of(text.lstrip().split("\n", 1)[0])
     try:
+        # pandas would rename a column that stands there twice.
+        head = [name.strip() for name in next(csv.reader(io.StringIO(text.lstrip()), delimiter=separator))]
         frame = pd.read_csv(
             io.StringIO(text), sep=separator, dtype="string", keep_default_na=False, na_values=_EMPTY_CELLS
         )
-    except (ValueError, OverflowError) as error:  # ParserError is a ValueError
+    except (ValueError, OverflowError, csv.Error) as error:  # ParserError is a ValueError
         raise DataError(
             f"this is no table: {error}",
             where=str(path),
             next_step="Save it as text with a heading line, separated by commas, semicolons or tabs.",
         ) from None
-    frame.columns = pd.Index([str(name).strip() for name in frame.columns])
-    twice = frame.columns[frame.columns.duplicated()]
-    if len(twice):
+    twice = [name for name in head if name and head.count(name) > 1]
+    if twice:
         raise DataError(f"two columns are named {twice[0]!r}", where=str(path), next_step="Rename one of them.")
+    if frame.empty:
+        raise DataError(
+            f"the table has no row below its heading; the columns are {', '.join(map(str, frame.columns))}",
+            where=str(path),
+            next_step="Name the table that has the films.",
+        )
+    frame.columns = pd.Index([str(name).strip() for name in frame.columns])
     return frame.apply(lambda column: column.str.strip())
+
+
+def empty_table(path: Path) -> DataError:
+    """The error for a table that holds nothing."""
+    return DataError("the table is empty", where=str(path), next_step="Copy it again, or name the one with the films.")
 
 
 def header_of(path: Path) -> list[str]:

@@ -90,7 +90,9 @@ def _patients(films: pd.Series, pattern: str, source: str) -> pd.Series:
     try:
         compiled = re.compile(pattern)
     except re.error as error:
-        raise RequestError(f"this is no regular expression: {error}", where=where) from None
+        raise RequestError(
+            f"this is no regular expression: {error}", where=where, next_step="Write one, as in: (?P<patient>[^_/]+)_"
+        ) from None
     if "patient" not in compiled.groupindex:
         raise RequestError(
             "the pattern has no group named patient", where=where, next_step="Write one, as in: (?P<patient>[^_/]+)_"

@@ -118,10 +118,11 @@ def predict(
     For example: hilum predict runs/first films/ -o predictions.csv
     """
     need_torch()
+    from hilum.files import need_place
     from hilum.predict.predictor import load
 
     if out is not None:
-        _need_place(out)
+        need_place(out, "-o out.csv")
     predictor = load(run, engine=engine.value)
     for note in predictor.notes:
         terminal.say(f"note: {note}")
@@ -189,17 +190,6 @@ def need_torch() -> None:
 
     if importlib.util.find_spec("torch") is None or importlib.util.find_spec("timm") is None:
         raise MissingExtraError("train")
-
-
-def _need_place(out: Path) -> None:
-    """Refuse what cannot be written before the work, not after it."""
-    import os
-
-    from hilum.errors import RequestError
-
-    above = next(folder for folder in out.absolute().parents if folder.exists())
-    if out.is_dir() or not above.is_dir() or not os.access(above, os.W_OK):
-        raise RequestError("a table cannot be written here", where=str(out), next_step="Name a file, as: -o out.csv")
 
 
 def toml(value: str | Sequence[str]) -> str:

@@ -148,8 +148,11 @@ def _fold(recipe: Recipe, films: Collection) -> Collection:
     except DataError as error:
         test = collection.manifest[collection.manifest["part"] == "test"]
         sources = ", ".join(sorted(test["source"].unique()))
+        next_step = error.next_step
+        if recipe.split.scheme == "source":
+            next_step = "Add another source that has it, leave the class out, or take folds of patients."
         raise DataError(
-            error.what, where=f"fold {recipe.split.fold}, which is tested on {sources}", next_step=error.next_step
+            error.what, where=f"fold {recipe.split.fold}, which is tested on {sources}", next_step=next_step
         ) from None
     return collection
 

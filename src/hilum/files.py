@@ -12,6 +12,8 @@ from typing import Any
 
 import platformdirs
 
+from hilum.errors import RequestError
+
 
 @contextmanager
 def whole_file(path: Path | str) -> Iterator[Path]:
@@ -25,9 +27,12 @@ def whole_file(path: Path | str) -> Iterator[Path]:
     ['note.txt']
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # The suffix stays last, because writers choose their format by it.
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # The suffix stays last, because writers choose their format by it.
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None  # the file that was meant
     os.close(handle)
     part = Path(name)
     try:
@@ -38,6 +43,19 @@ def whole_file(path: Path | str) -> Iterator[Path]:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def need_place(path: Path, example: str) -> None:
+    """Refuse with RequestError a file that cannot be written, before the work and not after it.
+
+    >>> need_place(Path("/"), "-o out.csv")
+    Traceback (most recent call last):
+    ...
+    hilum.errors.RequestError: /: a file cannot be written here. Name a file, as: -o out.csv
+    """
+    above = next((folder for folder in path.absolute().parents if folder.exists()), path)
+    if path.is_dir() or not above.is_dir() or not os.access(above, os.W_OK):
+        raise RequestError("a file cannot be written here", where=str(path), next_step=f"Name a file, as: {example}")
 
 
 def write_text(path: Path | str, text: str) -> None:

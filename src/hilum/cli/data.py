@@ -45,10 +45,13 @@ def inspect(
     """
     from hilum.data.inspection import inspect as look
     from hilum.errors import RequestError
+    from hilum.files import need_place
 
     terminal.json = terminal.json or json
     if output is not None and output.suffix.lower() not in (".html", ".htm"):
         raise RequestError("the page is one .html file", where=f"-o {output}", next_step="Write: -o inspect.html")
+    if output is not None:
+        need_place(output, "-o inspect.html")
     manifest, left_out, read_from = _films(source, where)
     if files:
         manifest, left_out = _with_facts(manifest, left_out)
@@ -77,6 +80,7 @@ def build(
     """Write one manifest of the sources, with what each film's file is; say what was left out and why."""
     from hilum.data.manifest import write_manifest
     from hilum.errors import RequestError
+    from hilum.files import need_place
 
     terminal.json = terminal.json or json
     if output.suffix.lower() not in (".parquet", ".csv"):
@@ -89,6 +93,7 @@ def build(
             where="--drop",
             next_step="Name one with --task, as in: --task covid-3",
         )
+    need_place(output, "-o manifest.parquet")
     manifest, left_out, _ = _films(source, where)
     if task:
         manifest, more = _with_classes(manifest, task, drop or [])

@@ -32,6 +32,7 @@ from optuna.trial import Trial, TrialState
 from hilum.data.collect import collect
 from hilum.errors import HilumError, RequestError
 from hilum.evaluation.run_folder import RunFolder
+from hilum.files import write_json
 from hilum.model import classifier as classifiers
 from hilum.model import machine
 from hilum.progress import SILENT, Progress
@@ -74,10 +75,12 @@ def search(
     try:
         while (taken := take(bench.store, bench.plan.total)) is not None:
             _run(bench, *taken)
-    finally:
+    except KeyboardInterrupt:
         write_results(bench.run, bench.store, bench.plan)
-        with contextlib.suppress(OSError):  # another process has a trial in it
-            (out / "trials").rmdir()
+        raise
+    write_results(bench.run, bench.store, bench.plan)
+    with contextlib.suppress(OSError):  # there is none, or another process has a trial in it
+        (out / "trials").rmdir()
     return out
 
 
@@ -119,7 +122,7 @@ def _started(recipe: Recipe, out: Path, trials: int | None, storage: str, progre
     check_films(recipe, collection)
     check_network(recipe)
     if storage:  # another search's study is refused before there is a folder
-        open_store(storage, out.name, _about(recipe, collection.manifest), search=recipe.search)
+        open_store(storage, out.absolute().name, _about(recipe, collection.manifest), search=recipe.search)
     progress.say(f"search: {plan.total} trials of {', '.join(parameter.key for parameter in plan.parameters)}")
     return begin(recipe, out, collection, device=device)
 
@@ -135,9 +138,11 @@ def _resumed(recipe: Recipe, out: Path) -> RunFolder:
 
 
 def _open(recipe: Recipe, out: Path, storage: str) -> Store:
-    manifest = RunFolder(out).manifest()
+    run = RunFolder(out)
     url = storage or f"sqlite:///{(out / 'study.sqlite').absolute()}"
-    return open_store(url, out.absolute().name, _about(recipe, manifest), search=recipe.search)
+    store = open_store(url, out.absolute().name, _about(recipe, run.manifest()), search=recipe.search)
+    write_json(out / "environment.json", {**run.environment(), "study": store.study.study_name})
+    return store
 
 
 def _about(recipe: Recipe, manifest: pd.DataFrame) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from hilum.recipe.schema import Range, Recipe
 
 # Sections that say how films are learned. The others say which films those are, or how they are judged: trials that
 # differ there cannot be compared.
-SEARCHED = ("prepare", "augment", "model", "balance", "stage", "training")
+SEARCHED = ("prepare", "augment", "model", "balance", "stage")
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,7 @@ def open_store(url: str, name: str, about: Mapping[str, Any], *, search: Search)
     pruner = optuna.pruners.MedianPruner() if search.prune else optuna.pruners.NopPruner()
     direction = "maximize" if higher_is_better(search.monitor) else "minimize"
     with lock or contextlib.nullcontext(), errors_of(shown):
-        storage = RDBStorage(url, engine_kwargs={"connect_args": {"timeout": _BUSY_SECONDS}} if on_disk else {})
+        storage = _connected(url, shown, {"connect_args": {"timeout": _BUSY_SECONDS}} if on_disk else {})
         study = optuna.create_study(
             storage=storage, study_name=name, direction=direction, pruner=pruner, load_if_exists=True
         )
@@ -89,6 +89,22 @@ def open_store(url: str, name: str, about: Mapping[str, Any], *, search: Search)
             study.set_user_attr("about", dict(about))
     _refuse_other(before, about, name, shown)
     return Store(study, shown, lock)
+
+
+def _connected(url: str, shown: str, engine: dict[str, Any]) -> RDBStorage:
+    try:
+        return RDBStorage(url, engine_kwargs=engine)
+    except sqlalchemy.exc.NoSuchModuleError:
+        raise RequestError(
+            "there is no such kind of database", where=shown, next_step="Use SQLite, PostgreSQL or MySQL."
+        ) from None
+    except ImportError as error:
+        driver = getattr(error.__cause__, "name", None) or str(error)
+        raise RequestError(
+            f"the driver of this database is not installed: {driver}",
+            where=shown,
+            next_step=f"Install it with: pip install {driver}",
+        ) from None
 
 
 def _refuse_other(before: Mapping[str, Any] | None, about: Mapping[str, Any], name: str, url: str) -> None:
@@ -202,17 +218,6 @@ def errors_of(url: str) -> Iterator[None]:
     """What databases raise, in words."""
     try:
         yield
-    except ImportError as error:
-        name = getattr(error.__cause__, "name", None) or str(error)
-        raise RequestError(
-            f"the driver of this database is not installed: {name}",
-            where=url,
-            next_step=f"Install it with: pip install {name}",
-        ) from None
-    except sqlalchemy.exc.NoSuchModuleError:
-        raise RequestError(
-            "there is no such kind of database", where=url, next_step="Use SQLite, PostgreSQL or MySQL."
-        ) from None
     except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.OptunaError) as error:
         if isinstance(error, optuna.exceptions.TrialPruned):
             raise

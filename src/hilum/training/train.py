@@ -116,6 +116,12 @@ def _resumed(recipe: Recipe, out: Path) -> RunFolder:
             where=str(out),
             next_step=f"Go on with: hilum crossval --resume -o {out}",
         )
+    if "study" in run.environment():
+        raise RequestError(
+            "this is a search, not a single run",
+            where=str(out),
+            next_step=f"Go on with: hilum search --resume -o {out}",
+        )
     check_same(recipe, run)
     if run.environment()["device"] != "cpu":
         machine.accelerator("gpu")

@@ -101,6 +101,7 @@ LIMITS: Mapping[str, Limit] = {
     "label-from-file": Limit("Label from the file", "AUROC", 0.6, 0.75, _OUTSIDE_THE_LUNG),
     "label-from-border": Limit("Label from the border", "AUROC", 0.6, 0.75, _OUTSIDE_THE_LUNG),
     "label-from-text": Limit("Label from text and markers", "AUROC", 0.6, 0.75, _OUTSIDE_THE_LUNG),
+    "label-from-sharpness": Limit("Label from sharpness", "AUROC", 0.7, 0.8, _MAY_BE_DISEASE),
     "label-from-histogram": Limit("Label from the grey levels", "AUROC", 0.7, 0.8, _MAY_BE_DISEASE),
     "label-from-thumbnail": Limit("Label from a thumbnail", "AUROC", 0.85, 0.92, _MAY_BE_DISEASE),
 }

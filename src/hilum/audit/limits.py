@@ -104,6 +104,155 @@ LIMITS: Mapping[str, Limit] = {
     "label-from-sharpness": Limit("Label from sharpness", "AUROC", 0.7, 0.8, _MAY_BE_DISEASE),
     "label-from-histogram": Limit("Label from the grey levels", "AUROC", 0.7, 0.8, _MAY_BE_DISEASE),
     "label-from-thumbnail": Limit("Label from a thumbnail", "AUROC", 0.85, 0.92, _MAY_BE_DISEASE),
+    # Of predictions.
+    "predictions-and-films": Limit(
+        "Predictions and films",
+        "share of predictions and test films that have no partner",
+        0.0001,
+        0.05,
+        "figures of the films that somebody kept are figures of another test",
+    ),
+    "classes-within-a-source": Limit(
+        "Classes within a source",
+        "classes that no source has beside another",
+        1,
+        1,
+        "that a model can tell such a class from others in one hospital was never tested",
+    ),
+    "source-baseline": Limit(
+        "Agreement with the source",
+        "Cohen's kappa",
+        0.6,
+        0.8,
+        "substantial and almost perfect in Landis & Koch 1977; what looks at no film should not say what the model says",
+    ),
+    "within-source": Limit(
+        "Within a source",
+        "AUROC lost within a source",
+        0.05,
+        0.15,
+        "what is lost told hospitals apart, not patients; Zech et al. 2018 lost 0.116",
+    ),
+    **{
+        f"by-{name}": Limit(
+            f"Figures by {what}",
+            "accuracy below that of the others",
+            0.05,
+            0.15,
+            "one film in twenty is noticed in a clinic, one in seven is another test",
+        )
+        for name, what in (
+            ("source", "source"),
+            ("vendor", "vendor"),
+            ("view", "view"),
+            ("sex", "sex"),
+            ("age", "age"),
+        )
+    },
+    "calibration-by-source": Limit(
+        "Calibration by source",
+        "mean probability of the class named, beyond how often it is right",
+        0.05,
+        0.15,
+        "a 95 % that is right in 80 % misleads whoever reads it",
+    ),
+    "confident-mistakes": Limit(
+        "Confident mistakes",
+        "share wrong of the films named with 90 % or more",
+        0.05,
+        0.1,
+        "by its own word at most one in ten would be wrong",
+    ),
+    "prediction-sets": Limit(
+        "Prediction sets",
+        "coverage short of 90 %",
+        0.02,
+        0.05,
+        "chance alone costs less; what is missing are films unlike those of validation",
+    ),
+    "train-here-test-there": Limit(
+        "Train here, test there",
+        "AUROC lost from the own source to another",
+        0.05,
+        0.1,
+        "of 86 networks tested elsewhere half lost 0.05 and a quarter 0.1 (Yu et al. 2022, Radiol. Artif. Intell. 4:e210064)",
+    ),
+    # Of a network, on the films it was made from.
+    "learned-border": Limit("Learned from the border", "AUROC", 0.6, 0.75, _OUTSIDE_THE_LUNG),
+    "learned-without-lungs": Limit(
+        "Learned without the lungs",
+        "AUROC",
+        0.65,
+        0.8,
+        "arms, belly, tubes and lying differ a little with disease; a diagnosis does not stand in them",
+    ),
+    "learned-from-patches": Limit(
+        "Learned from shuffled patches",
+        "AUROC",
+        0.8,
+        0.9,
+        "an opacity is texture too and survives, but no anatomy is left (Ong Ly et al. 2024, npj Digit. Med. 7:124)",
+    ),
+    "learned-from-lungs": Limit(
+        "Learned from the lungs alone",
+        "AUROC lost",
+        0.05,
+        0.1,
+        "the disease is in the lungs: what is lost with all else stood elsewhere",
+    ),
+    "source-from-film": Limit(
+        "Source from the film",
+        "AUROC",
+        0.75,
+        None,
+        "hospitals can nearly always be told apart (Zech et al. 2018); it does harm where label and source go together",
+    ),
+    "source-within-class": Limit(
+        "Source within a class",
+        "AUROC",
+        0.75,
+        None,
+        "a negative control: among films of one class nothing of the disease is left that could tell",
+    ),
+    "random-labels": Limit(
+        "Random labels", "AUROC", 0.6, 0.6, "a negative control: labels dealt to patients by dice cannot be in a film"
+    ),
+    "blanked-lungs": Limit(
+        "The model without lungs",
+        "AUROC",
+        0.65,
+        0.8,
+        "a model that still tells the classes with both lungs covered does not need them",
+    ),
+    "blanked-outside": Limit(
+        "The model with lungs only",
+        "share of films that change class",
+        0.15,
+        0.4,
+        "the disease is in the lungs; the outline of what is covered is new to the model, so a few may change",
+    ),
+    "blanked-border": Limit(
+        "The model without borders", "share of films that change class", 0.05, 0.15, "no lung is covered"
+    ),
+    "blanked-corners": Limit(
+        "The model without corners", "share of films that change class", 0.05, 0.15, "no lung is covered"
+    ),
+    **{
+        f"steady-{name}": Limit(
+            f"Steady under {what}",
+            "share of films that change class",
+            0.03,
+            0.1,
+            "the next technician does as much; no radiologist would change a diagnosis",
+        )
+        for name, what in (
+            ("rotation", "small rotations"),
+            ("shift", "small shifts"),
+            ("contrast", "contrast"),
+            ("noise", "noise"),
+            ("jpeg", "JPEG"),
+        )
+    },
 }
 
 

@@ -62,7 +62,7 @@ def test_by_class_a_rare_class_is_covered_too() -> None:
         for reached, by_class in ((plain, False), (classwise, True)):
             sets = conformal.fit(y, p, CLASSES, coverage=0.9, by_class=by_class).sets(of_new)
             reached.append(sets[new == 2, 2].mean())
-    assert np.mean(plain) < 0.7
+    assert np.mean(plain) < 0.82
     assert np.mean(classwise) > 0.88
 
 

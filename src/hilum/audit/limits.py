@@ -124,7 +124,7 @@ LIMITS: Mapping[str, Limit] = {
         "Cohen's kappa",
         0.6,
         0.8,
-        "substantial and almost perfect in Landis & Koch 1977; what looks at no film should not say what the model says",
+        "substantial, almost perfect in Landis & Koch 1977; who looks at no film should not say what the model says",
     ),
     "within-source": Limit(
         "Within a source",
@@ -175,7 +175,7 @@ LIMITS: Mapping[str, Limit] = {
         "AUROC lost from the own source to another",
         0.05,
         0.1,
-        "of 86 networks tested elsewhere half lost 0.05 and a quarter 0.1 (Yu et al. 2022, Radiol. Artif. Intell. 4:e210064)",
+        "of 86 networks half lost 0.05 elsewhere, a quarter 0.1 (Yu et al. 2022, Radiol. Artif. Intell. 4:e210064)",
     ),
     # Of a network, on the films it was made from.
     "learned-border": Limit("Learned from the border", "AUROC", 0.6, 0.75, _OUTSIDE_THE_LUNG),

@@ -3,20 +3,23 @@
     python benchmarks/accuracy.py --shared ../shared                  # all four, 30 to 40 minutes on 2 cores
     python benchmarks/accuracy.py --shared ../shared --only kaggle --peer
 
-Writes benchmarks/results/accuracy.md with the machine, the versions and the command of each row. The plain script
-(`plain_script.py`) trains on the same train part and is tested on the same test part.
+Keeps each collection's rows in benchmarks/results/accuracy.json, and makes accuracy.md of all that are there, with the
+machine, the versions and the command of each. The plain script (`plain_script.py`) trains on the same train part and is
+tested on the same test part.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import shlex
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).resolve().parent
 # name: (sources below shared/data, settings)
@@ -34,28 +37,32 @@ FIGURES = ("accuracy", "balanced_accuracy", "macro_f1", "macro_auroc")
 
 def main() -> None:
     arguments = _arguments()
-    with tempfile.TemporaryDirectory() as folder:
-        rows = [_row(name, arguments, Path(folder)) for name in arguments.only or COLLECTIONS]
+    kept = arguments.out.with_suffix(".json")
+    rows = json.loads(kept.read_text()) if kept.is_file() else {}
+    for name in arguments.only or COLLECTIONS:
+        with tempfile.TemporaryDirectory() as folder:
+            rows[name] = _row(name, arguments, Path(folder))
+        arguments.out.parent.mkdir(parents=True, exist_ok=True)
+        kept.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+        arguments.out.write_text(_page(rows), encoding="utf-8")
+    print(_page(rows))
+
+
+def _page(rows: dict[str, dict[str, Any]]) -> str:
     lines = [
         "# hilum train on the real collections",
         "",
-        f"{rows[0]['machine']}. Made by `python benchmarks/accuracy.py`, collections {', '.join(map(_name, rows))}.",
-        "Test part, opened once; 95 % intervals; wall time from films to report, with an empty cache.",
+        "Made by `python benchmarks/accuracy.py`. Test part, opened once; 95 % intervals; seconds from films to report,",
+        "with an empty cache.",
         "",
         "| collection | films (patients) tested | " + " | ".join(FIGURES) + " | seconds |",
         "| --- " * (3 + len(FIGURES)) + "|",
-        *(line for row in rows for line in row["lines"]),
+        *(line for row in rows.values() for line in row["lines"]),
         "",
-        *(f"- {row['name']}: `{row['command']}`" for row in rows),
+        *(f"- {name}: `{row['command']}`; {row['machine']}" for name, row in rows.items()),
         "",
     ]
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text("\n".join(lines), encoding="utf-8")
-    print("\n".join(lines))
-
-
-def _name(row: dict[str, object]) -> str:
-    return str(row["name"])
+    return "\n".join(lines)
 
 
 def _arguments() -> argparse.Namespace:
@@ -69,7 +76,7 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _row(name: str, arguments: argparse.Namespace, folder: Path) -> dict[str, object]:
+def _row(name: str, arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     sources, settings = COLLECTIONS[name]
     run = (arguments.keep or folder) / name
     weights = arguments.shared / "weights" / "mobilenetv2_100.safetensors"
@@ -93,7 +100,7 @@ def _row(name: str, arguments: argparse.Namespace, folder: Path) -> dict[str, ob
     machine = (
         f"{about['processor']}, {about['cores']} cores, {about['memory_gib']} GiB; hilum {about['hilum']}, {packages}"
     )
-    return {"name": name, "lines": lines, "command": shlex.join([*words[:-1], f"runs/{name}"]), "machine": machine}
+    return {"lines": lines, "command": shlex.join([*words[:-1], f"runs/{name}"]), "machine": machine}
 
 
 def _peer(name: str, run: Path, weights: Path) -> str:
@@ -106,7 +113,7 @@ def _peer(name: str, run: Path, weights: Path) -> str:
 
 def _line(name: str, test: dict[str, dict[str, float]], seconds: float) -> str:
     cells = [_cell(test[figure]) if figure in test else "" for figure in FIGURES]
-    size = f"{test['accuracy']['n']} ({test['accuracy']['patients']})"
+    size = f"{test['accuracy']['n']} ({test['accuracy']['patients'] or 'unknown'})"
     return f"| {name} | {size} | " + " | ".join(cells) + f" | {seconds:.0f} |"
 
 
@@ -115,8 +122,6 @@ def _cell(figure: dict[str, float]) -> str:
 
 
 def _environment(cache: Path) -> dict[str, str]:
-    import os
-
     return {**os.environ, "HILUM_CACHE": str(cache)}
 
 

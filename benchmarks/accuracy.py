@@ -52,7 +52,7 @@ def _page(rows: dict[str, dict[str, Any]]) -> str:
     lines = [
         "# hilum train on the real collections",
         "",
-        "Made by `python benchmarks/accuracy.py`. Test part, opened once; 95 % intervals; seconds from films to report,",
+        "Made by `python benchmarks/accuracy.py`. Test part, opened once; 95 % intervals; from films to report,",
         "with an empty cache.",
         "",
         "| collection | films (patients) tested | " + " | ".join(FIGURES) + " | seconds |",

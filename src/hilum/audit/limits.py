@@ -70,10 +70,11 @@ LIMITS: Mapping[str, Limit] = {
     ),
     "sources-of-one-class": Limit(
         "Sources of one class",
-        "share of films from sources of one class",
-        0.05,
-        0.25,
-        "of such a film the look of its source says the class, and nothing in the data can tell the two apart",
+        "share of a class's films",
+        0.1,
+        0.5,
+        "of such a film the look of its source says the class, and nothing in the data can tell the two apart; of a "
+        "class most of whose films are so, nothing can be learned for sure",
     ),
     "age-and-label": Limit(
         "Age and label", "AUROC", 0.65, 0.8, "ages differ with disease, but not so far that age alone makes a diagnosis"

@@ -1,0 +1,69 @@
+"""The audit: all checks that can be made without a network, and audit.json."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from hilum.audit.copies import copies
+from hilum.audit.films import films_of
+from hilum.audit.metadata import metadata
+from hilum.audit.pixels import pixels
+from hilum.audit.verdict import VERDICTS, Check, worst_first
+from hilum.errors import DataError
+from hilum.files import write_json
+from hilum.progress import SILENT, Progress
+from hilum.recipe.schema import Audit
+
+
+def audit_data(
+    manifest: pd.DataFrame, how: Audit | None = None, *, workers: int | None = None, progress: Progress = SILENT
+) -> list[Check]:
+    """The checks of the films themselves, the worst first; no model and no torch.
+
+    manifest: with facts of the files (`collect.with_facts`); without them the checks that need those are not done. The
+    class of a film is its `class`, else its main label; its part is `part`, else the published one.
+    Refused with RequestError: [audit] limits that make no sense. Refused with DataError: no film of known class.
+    """
+    films = films_of(manifest, how or Audit())
+    return worst_first([*copies(films), *metadata(films), *pixels(films, workers=workers, progress=progress)])
+
+
+def save_checks(path: Path, checks: Sequence[Check]) -> list[dict[str, Any]]:
+    """Write audit.json, whole or not at all, the worst first; checks that stand there and are not made anew stay.
+
+    So the checks of data, of predictions and of a model may be made one after the other. The value is what was written.
+    Refused with DataError: a file of that name that is no audit.
+    """
+    new = [check.as_json() for check in checks]
+    names = {check["check"] for check in new}
+    kept = [check for check in read_checks(path) if check["check"] not in names] if path.is_file() else []
+    every = sorted([*new, *kept], key=lambda check: VERDICTS.index(check["verdict"]))
+    write_json(path, every)
+    return every
+
+
+def read_checks(path: Path) -> list[dict[str, Any]]:
+    """The checks of an audit.json. Refused with DataError: a file that is none."""
+    try:
+        checks = json.loads(path.read_text(encoding="utf-8"))
+        known = isinstance(checks, list) and all(check["verdict"] in VERDICTS and check["check"] for check in checks)
+    except (OSError, ValueError, TypeError, KeyError):
+        known = False
+    if not known:
+        raise DataError("this is no audit", where=str(path), next_step="Delete it, and audit again.")
+    return list(checks)
+
+
+def in_short(checks: Sequence[Mapping[str, Any]]) -> str:
+    """How many of each verdict, in words.
+
+    >>> in_short([{"verdict": "fail"}, {"verdict": "pass"}, {"verdict": "pass"}])
+    '1 fail, 2 pass'
+    """
+    counts = {verdict: sum(check["verdict"] == verdict for check in checks) for verdict in VERDICTS}
+    return ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)

@@ -225,7 +225,10 @@ class Stage(Section):
     )
     patience: int | None = Field(None, ge=1, description="epochs without a better `monitor` before the stage ends")
     monitor: Literal["loss", "accuracy", "balanced_accuracy", "macro_f1", "macro_auroc"] = Field(
-        "loss", description="on the validation part; the best epoch's weights are kept"
+        "loss", description="on the validation part: what `keep`, `patience` and plateau go by"
+    )
+    keep: Literal["best", "last"] = Field(
+        "best", description="whose weights are kept: the best epoch by `monitor`, or the last, as one_cycle ends in it"
     )
     label_smoothing: float = Field(0.0, ge=0.0, lt=1.0, description="share of the target spread over all classes")
     ema: float = Field(

@@ -69,6 +69,15 @@ def best_epoch(monitored: Sequence[float], higher: bool) -> int:
     return values.index(max(values) if higher else min(values))
 
 
+def kept_epoch(stage: Stage, monitored: Sequence[float]) -> int:
+    """The epoch, from 0, whose weights the stage keeps, of those that have ended.
+
+    >>> kept_epoch(Stage(monitor="loss"), [0.5, 0.3, 0.4]), kept_epoch(Stage(keep="last"), [0.5, 0.3, 0.4])
+    (1, 2)
+    """
+    return len(monitored) - 1 if stage.keep == "last" else best_epoch(monitored, higher_is_better(stage.monitor))
+
+
 def _one_cycle(top: float, step: int, steps: int) -> float:
     start, end = top / START_DIVISOR, top / START_DIVISOR / END_DIVISOR
     turn = WARM_UP_SHARE * steps - 1

@@ -41,7 +41,7 @@ from hilum.recipe.schema import Augment, Balance, Stage
 from hilum.training import balance as balancing
 from hilum.training.augment import augment, mix
 from hilum.training.prepared import Batch, Examples
-from hilum.training.schedule import best_epoch, has_stopped, higher_is_better, learning_rate
+from hilum.training.schedule import has_stopped, higher_is_better, kept_epoch, learning_rate
 
 OPTIMISERS: Mapping[str, Callable[..., torch.optim.Optimizer]] = {
     "sgd": torch.optim.SGD,
@@ -346,15 +346,15 @@ class _Advance(Callback):
 
 
 class _Checkpoints(Checkpoint):
-    """best.ckpt with the weights of the best epoch so far, then last.ckpt, from which a killed stage goes on.
+    """best.ckpt with the weights of the epoch that is kept so far, then last.ckpt, from which a killed stage goes on.
 
-    What is best is told by the history, which a moved or copied run folder keeps.
+    Which it is is told by the history, which a moved or copied run folder keeps.
     """
 
     def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         assert isinstance(module, _StageModule)
-        folder, higher = module.job.folder, higher_is_better(module.job.stage.monitor)
-        if best_epoch(module.monitored, higher) == len(module.monitored) - 1:
+        folder = module.job.folder
+        if kept_epoch(module.job.stage, module.monitored) == len(module.monitored) - 1:
             trainer.save_checkpoint(folder / "best.ckpt", weights_only=True)
         trainer.save_checkpoint(folder / "last.ckpt")
 

@@ -29,10 +29,10 @@ from hilum.progress import SILENT, Progress
 from hilum.recipe.load import to_toml
 from hilum.recipe.schema import Recipe, Stage
 from hilum.report.page import write_report
+from hilum.training import schedule
 from hilum.training.checks import check_films, check_network, check_same, check_vacant
 from hilum.training.environment import describe_environment, now, sha256_of
 from hilum.training.prepared import Films, prepare_films, settle, with_doubts
-from hilum.training.schedule import best_epoch, higher_is_better
 from hilum.training.stage import StageJob, train_stage
 from hilum.training.start import start_note
 
@@ -206,7 +206,7 @@ def stage_jobs(
 def kept_epoch(history: pd.DataFrame, stage: Stage) -> pd.Series:
     """The row of the epoch whose weights the stage keeps."""
     monitored = history[f"validation_{stage.monitor}"].tolist()
-    return history.iloc[best_epoch(monitored, higher_is_better(stage.monitor))]
+    return history.iloc[schedule.kept_epoch(stage, monitored)]
 
 
 def _stages(
@@ -222,7 +222,7 @@ def _stages(
         history = train_stage(classifier, job, progress)
         best = kept_epoch(history, job.stage)
         progress.say(
-            f"stage {job.number}: best of {len(history)} epochs is {int(best['epoch'])}: validation loss "
+            f"stage {job.number}: of {len(history)} epochs, {int(best['epoch'])} is kept: validation loss "
             f"{best['validation_loss']:.4f}, accuracy {best['validation_accuracy']:.4f}, macro F1 "
             f"{best['validation_macro_f1']:.4f}"
         )

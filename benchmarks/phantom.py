@@ -55,5 +55,6 @@ if __name__ == "__main__":
             times = np.sort(seconds_each(side_px, kinds))
             print(f"| {side_px} | {name} | {1 / times.mean():.0f} | {1 / times[: FILMS // 2].mean():.0f} |")
     print(
-        f"\nThe demo's films and masks written on {cores()} cores: {written_each_second():.0f} films a second of wall time"
+        f"\nThe demo's films and masks written on {cores()} cores: "
+        f"{written_each_second():.0f} films a second of wall time"
     )

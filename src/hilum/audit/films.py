@@ -84,8 +84,6 @@ def drawn(films: Films) -> Ints:
     """
     order = drawn_order(films.manifest["image_id"].astype(str).tolist(), seed=films.how.seed, draw="audit")
     order = order[films.y[order] >= 0]
-    cell = (
-        pd.Series(films.manifest["source"].astype(str).to_numpy()[order]) + "\0" + pd.Series(films.y[order].astype(str))
-    )
-    turn = cell.groupby(cell).cumcount().to_numpy()
+    cells = pd.DataFrame({"source": films.manifest["source"].astype(str).to_numpy()[order], "y": films.y[order]})
+    turn = cells.groupby(["source", "y"]).cumcount().to_numpy()
     return np.sort(order[np.argsort(turn, kind="stable")[: films.how.films]])

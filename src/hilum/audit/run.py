@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,13 +57,3 @@ def read_checks(path: Path) -> list[dict[str, Any]]:
     if not known:
         raise DataError("this is no audit", where=str(path), next_step="Delete it, and audit again.")
     return list(checks)
-
-
-def in_short(checks: Sequence[Mapping[str, Any]]) -> str:
-    """How many of each verdict, in words.
-
-    >>> in_short([{"verdict": "fail"}, {"verdict": "pass"}, {"verdict": "pass"}])
-    '1 fail, 2 pass'
-    """
-    counts = {verdict: sum(check["verdict"] == verdict for check in checks) for verdict in VERDICTS}
-    return ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from hilum.cli import compare, crossval, data, ensemble, recipes, run, search, segment, weights
+from hilum.cli import audit, compare, crossval, data, ensemble, recipes, run, search, segment, weights
 from hilum.cli.console import terminal
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ for command in (
     crossval.crossval,
     run.evaluate,
     compare.compare,
+    audit.audit,
     ensemble.ensemble,
     run.predict,
     run.doctor,

@@ -9,7 +9,7 @@ import pandas as pd
 
 from hilum.data.groups import components
 from hilum.errors import DataError
-from hilum.image.fingerprint import BITS, unpack
+from hilum.image.fingerprint import BITS, mirrored, unpack
 
 # Share of the 1024 bits in which two fingerprints of one film may differ. Measured (docs/splits.md): copies in another
 # size, shape, encoding or brightness differ in less; of 108 million pairs of real films, no two different ones in less
@@ -24,7 +24,8 @@ def find(manifest: pd.DataFrame) -> pd.DataFrame:
     """Every pair of films that are the same: image_id_a, image_id_b, kind, distance; sorted by the two ids.
 
     kind: `exact` where sha256 is equal (distance 0), else `near` where the fingerprints (phash) differ in at most
-    16 % of their bits; distance is that share. Films without sha256 and without phash are compared with nothing.
+    16 % of their bits, else `mirrored` where those of one and of the other's mirror image do; distance is that share.
+    Films without sha256 and without phash are compared with nothing.
     Refused with DataError: a manifest with neither column filled, a phash of another length.
 
     >>> films = pd.DataFrame({"image_id": ["b", "a", "c"], "sha256": ["1f", "1f", "2e"], "phash": pd.NA})
@@ -34,11 +35,12 @@ def find(manifest: pd.DataFrame) -> pd.DataFrame:
     """
     manifest = manifest.reset_index(drop=True)
     copies, films_of = _pictures(manifest)
-    close, distance = near_pairs(copies)
+    close, turned = _same_pictures(copies)
     near = [_pairs_between(rows, rows, 0.0) for rows in films_of if len(rows) > 1]
-    near += [_pairs_between(films_of[a], films_of[b], d) for (a, b), d in zip(close, distance, strict=True)]
+    near += [_pairs_between(films_of[a], films_of[b], d) for (a, b), d in zip(*close, strict=True)]
+    turned_round = [_pairs_between(films_of[a], films_of[b], d) for (a, b), d in zip(*turned, strict=True)]
     exact = [_pairs_between(rows, rows, 0.0) for rows in _equal_rows(manifest["sha256"])]
-    return _table(manifest, exact, near)
+    return _table(manifest, {"exact": exact, "near": near, "mirrored": turned_round})
 
 
 def clusters(manifest: pd.DataFrame) -> pd.Series:
@@ -61,10 +63,20 @@ def clusters(manifest: pd.DataFrame) -> pd.Series:
 def links(manifest: pd.DataFrame) -> np.ndarray:
     """Row numbers (M, 2) that chain every film to its duplicates: fewer than all pairs where a film stands often."""
     copies, films_of = _pictures(manifest)
-    close, _ = near_pairs(copies)
+    (close, _), (turned, _) = _same_pictures(copies)
     first = np.array([rows[0] for rows in films_of], dtype=np.int64)
     chains = [np.c_[rows[:-1], rows[1:]] for rows in [*films_of, *_equal_rows(manifest["sha256"])] if len(rows) > 1]
-    return np.concatenate([np.empty((0, 2), np.int64), first[close], *chains])
+    return np.concatenate([np.empty((0, 2), np.int64), first[close], first[turned], *chains])
+
+
+def _same_pictures(bits: np.ndarray) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """`near_pairs` of the fingerprints (N, 16), and the same of each film with the mirror images of the others."""
+    count = len(bits)
+    pairs, distance = near_pairs(np.concatenate([bits, mirrored(bits)]))
+    upright = (pairs < count).all(axis=1)
+    # Both (a, mirrored b) and (b, mirrored a) are there: one of them is enough. A film may be like its own mirror.
+    turned = (pairs[:, 0] < count) & (pairs[:, 1] - count > pairs[:, 0])
+    return (pairs[upright], distance[upright]), (pairs[turned] - [0, count], distance[turned])
 
 
 def near_pairs(bits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -170,10 +182,10 @@ def _pairs_between(a: np.ndarray, b: np.ndarray, distance: float) -> np.ndarray:
     return np.c_[a[left], b[right], np.full(len(left), distance)]
 
 
-def _table(manifest: pd.DataFrame, exact: list[np.ndarray], near: list[np.ndarray]) -> pd.DataFrame:
+def _table(manifest: pd.DataFrame, found: dict[str, list[np.ndarray]]) -> pd.DataFrame:
     ids = manifest["image_id"].to_numpy(dtype=object)
     frames = []
-    for kind, blocks in (("exact", exact), ("near", near)):
+    for kind, blocks in found.items():
         rows = np.concatenate([np.empty((0, 3)), *blocks])
         a, b = ids[rows[:, 0].astype(np.int64)], ids[rows[:, 1].astype(np.int64)]
         swap = a > b
@@ -187,5 +199,5 @@ def _table(manifest: pd.DataFrame, exact: list[np.ndarray], near: list[np.ndarra
                 }
             )
         )
-    table = pd.concat(frames, ignore_index=True).drop_duplicates(["image_id_a", "image_id_b"])  # exact stands first
+    table = pd.concat(frames, ignore_index=True).drop_duplicates(["image_id_a", "image_id_b"])  # the closer kind first
     return table.sort_values(["image_id_a", "image_id_b"], ignore_index=True)

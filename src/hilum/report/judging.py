@@ -10,6 +10,7 @@ from typing import Any
 
 from hilum.errors import DataError
 from hilum.evaluation.metrics import confusion
+from hilum.report import audit as audit_page
 from hilum.report import figures
 from hilum.report.facts import Context, Draw, Facts
 from hilum.report.tables import KEY_FIGURES, MEANINGS, count_of, figure_groups, parts_of, shown, words_of
@@ -41,11 +42,7 @@ def headline(facts: Facts, draw: Draw) -> Context:
 
 def audit(facts: Facts, draw: Draw) -> Context:
     """The audit's checks, the worst first."""
-    rank = {"fail": 0, "warn": 1, "pass": 2}
-    fields = ("check", "verdict", "meaning", "advice", "value", "low", "high", "n")
-    checks: list[Context] = [{name: check.get(name) for name in fields} for check in facts.run.audit() or []]
-    checks.sort(key=lambda check: rank.get(str(check["verdict"]), 1))
-    return {"checks": [{**check, "shown": _audit_value(check)} for check in checks]}
+    return audit_page.context(facts.run.audit() or [])
 
 
 def all_figures(facts: Facts, draw: Draw) -> Context:
@@ -200,17 +197,6 @@ def _points(of_part: Mapping[str, Any], classes: list[str]) -> dict[str, tuple[f
         if specificity is not None and sensitivity is not None:
             found[name] = (specificity, sensitivity)
     return found
-
-
-def _audit_value(check: Mapping[str, Any]) -> str:
-    value, low, high = (check.get(key) for key in ("value", "low", "high"))
-    if not isinstance(value, int | float):
-        return "–"
-    if isinstance(value, int):
-        return str(value)
-    interval = f" [{low:.3f}, {high:.3f}]" if low is not None and high is not None else ""
-    n = f", n = {check['n']}" if check.get("n") is not None else ""
-    return f"{value:.3f}{interval}{n}"
 
 
 def _words(of_part: Mapping[str, Any], name: str, classes: list[str]) -> dict[str, str]:

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from hilum.errors import HilumError
 from hilum.evaluation.run_folder import RunFolder
 from hilum.files import write_text
-from hilum.report import folds, gallery, judging, making, members
+from hilum.report import audit, folds, gallery, judging, making, members
 from hilum.report.facts import Facts
 from hilum.report.html import Picture, templates
 from hilum.report.palette import inline_svg, save
@@ -79,6 +79,7 @@ def render(facts: Facts) -> str:
         made=made,
         notes=notes,
         audited=audited,
+        banner=_banner(facts),
         elsewhere=f"hilum evaluate {shlex.quote(str(facts.run.path))} --data SOURCE",
         run=facts.run.path.resolve().name,
         colours=_colours(facts),
@@ -108,6 +109,14 @@ def _colours(facts: Facts) -> dict[str, str]:
         return facts.colours
     except HilumError:
         return {}
+
+
+def _banner(facts: Facts) -> dict[str, Any] | None:
+    """What a failed audit says above everything else."""
+    try:
+        return audit.banner(facts.run.audit() or [])
+    except (HilumError, AttributeError, TypeError):
+        return None  # the section of the audit says what is wrong with it
 
 
 def _notes(facts: Facts) -> list[str]:

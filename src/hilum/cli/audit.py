@@ -1,0 +1,119 @@
+"""`hilum audit`: can the figures of these films, or of this run, be believed?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hilum.cli.console import terminal
+from hilum.cli.run import DATA, RECIPE, SET, WHERE, toml
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from hilum.recipe.schema import Recipe
+
+_COLOURS = {"fail": "bold red", "warn": "yellow", "pass": "green", "not done": "dim"}
+
+
+def audit(
+    what: Annotated[
+        Path | None, typer.Argument(metavar="[RUN|MANIFEST]", help="A run's folder, or a manifest (.parquet, .csv).")
+    ] = None,
+    data: DATA = [],  # noqa: B006 - typer reads the default, nobody changes it
+    recipe: RECIPE = [],  # noqa: B006
+    setting: SET = [],  # noqa: B006
+    where: WHERE = "",
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--out", help="Folder for audit.json and audit.html; default: the run's, else audits/DATE-TIME."
+        ),
+    ] = None,
+) -> None:
+    """Look for what makes figures too good: leaks, copies, and classes that are told without seeing a lung.
+
+    For example: hilum audit --data cohen:cohen --data kermany:chest_xray -o audits/first
+    """
+    from hilum.audit.run import audit_data, save_checks
+    from hilum.errors import RequestError
+    from hilum.recipe.load import load_recipe
+    from hilum.report.audit import write_audit
+
+    if (what is None) == (not data):
+        raise RequestError(
+            "an audit needs a run or a manifest, or films"
+            if what is None
+            else "a run or manifest brings its own films",
+            next_step="Write: hilum audit RUN, or: hilum audit --data READER:PATH",
+        )
+    given = [f"data.source={toml(data)}"] * bool(data) + [f"data.where={toml(where)}"] * bool(where)
+    is_run = what is not None and (what / "recipe.toml").is_file()
+    asked = load_recipe([*([str(what / "recipe.toml")] if what and is_run else []), *recipe], [*setting, *given])
+    folder = out or (what if what and is_run else _new_folder())
+    manifest = _films(what, is_run, asked)
+    checks = audit_data(manifest, asked.audit, workers=asked.training.workers, progress=terminal.progress())
+    written = save_checks(folder / "audit.json", checks)
+    if folder == what:
+        from hilum.report.page import write_report
+
+        page = write_report(folder)
+    else:
+        page = folder / "audit.html"
+        write_audit(written, page, asked=[str(what)] if what else data)
+    show(written)
+    terminal.say(f"{page}")
+    terminal.say("Research use only: this is not a medical device.")
+    terminal.answer({"audit": str(folder / "audit.json"), "page": str(page), "checks": written})
+
+
+def show(checks: Sequence[Mapping[str, Any]]) -> None:
+    """The checks for people, the worst first."""
+    from rich.text import Text
+
+    from hilum.report.audit import in_short, shown_value
+
+    if terminal.quiet or terminal.json:
+        return
+    for check in checks:
+        line = Text(f"{check['verdict'].upper():<9}", style=_COLOURS[check["verdict"]])
+        terminal.out.print(line.append(f"{check['title']}: {shown_value(check)}", style="default not bold"))
+        terminal.say(f"         {check['meaning']}")
+        if check["advice"] and check["verdict"] != "pass":
+            terminal.say(f"         -> {check['advice']}")
+    changed = [check["title"] for check in checks if check["limit"]["changed"]]
+    if changed:
+        terminal.say(f"limits were changed in the recipe: {', '.join(changed)}")
+    terminal.say(in_short(checks))
+
+
+def _films(what: Path | None, is_run: bool, asked: Recipe) -> pd.DataFrame:
+    """The films to audit, with what their files are."""
+    from hilum.data.collect import films_of_task, with_facts
+    from hilum.data.manifest import read_manifest
+    from hilum.data.sources import read
+    from hilum.data.where import where as rows_where
+    from hilum.evaluation.run_folder import RunFolder
+
+    if what is not None and is_run:
+        return RunFolder(what).manifest()
+    if what is None and asked.data.task != "labels":
+        found = films_of_task(asked.data, asked.task, workers=asked.training.workers, progress=terminal.progress())
+        for note in found.notes:
+            terminal.say(f"note: {note}")
+        return found.manifest
+    manifest = read(*asked.data.source) if what is None else read_manifest(what)
+    chosen = rows_where(manifest, asked.data.where)
+    whole, unreadable = with_facts(chosen, workers=asked.training.workers, progress=terminal.progress())
+    for row in unreadable.itertuples():
+        terminal.say(f"cannot be read: {row.error}")
+    return whole
+
+
+def _new_folder() -> Path:
+    import datetime
+
+    return Path("audits") / datetime.datetime.now().strftime("%Y-%m-%d-%H%M%S")

@@ -1,0 +1,112 @@
+"""The audit as a page of its own, and as the head of a run's report: failures first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hilum.audit.verdict import VERDICTS
+from hilum.data.words import count_of, enumerated
+from hilum.files import write_text
+from hilum.report.html import templates
+
+Check = Mapping[str, Any]  # as audit.json has it; what is missing there is not shown
+_COUNTED = ("patients", "films")  # measures that are whole numbers
+
+
+def write_audit(checks: Sequence[Check], path: Path, *, asked: Sequence[str]) -> None:
+    """Write the page of an audit of films, whole or not at all; asked: what was audited, as it was typed."""
+    body = templates().get_template("audit.html").render(colours={}, **context(checks))
+    page = templates().get_template("audit_page.html")
+    section = {"name": "audit", "heading": "The checks, the worst first"}
+    write_text(path, page.render(made=[(section, body)], asked=asked, banner=banner(checks), n=len(checks)))
+
+
+def context(checks: Sequence[Check]) -> dict[str, Any]:
+    """What audit.html is given."""
+    known = [_completed(check) for check in checks]
+    known.sort(key=lambda check: _place(check["verdict"]))
+    return {
+        "checks": known,
+        "short": in_short(checks),
+        "changed": [check["title"] for check in known if check["limit"].get("changed")],
+    }
+
+
+def banner(checks: Sequence[Check]) -> dict[str, Any] | None:
+    """What stands above everything else where a check failed: how many, which, and the worst one's sentence.
+
+    >>> banner([{"check": "a", "verdict": "fail", "meaning": "Bad."}, {"check": "b", "verdict": "pass"}])
+    {'line': '1 of 2 checks failed', 'names': 'a', 'meaning': 'Bad.'}
+    """
+    failed = [check for check in checks if check.get("verdict") == "fail"]
+    if not failed:
+        return None
+    names = [str(check.get("title") or check.get("check")) for check in failed]
+    return {
+        "line": f"{len(failed)} of {count_of(len(checks), 'check')} failed",
+        "names": enumerated(names, most=6),
+        "meaning": str(failed[0].get("meaning") or ""),
+    }
+
+
+def in_short(checks: Sequence[Check]) -> str:
+    """How many of each verdict, in words.
+
+    >>> in_short([{"verdict": "fail"}, {"verdict": "pass"}, {"verdict": "pass"}])
+    '1 fail, 2 pass'
+    """
+    counts = {verdict: sum(check.get("verdict") == verdict for check in checks) for verdict in VERDICTS}
+    return ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
+
+
+def shown_value(check: Check) -> str:
+    """The value with its interval, n and measure; a dash where there is none.
+
+    >>> shown_value({"value": 0.94, "low": 0.9, "high": 0.97, "n": 80, "patients": 60, "measure": "AUROC"})
+    'AUROC 0.940 [0.900, 0.970], n = 80 films of 60 known patients'
+    >>> shown_value({"value": 3.0, "measure": "patients", "n": 80})
+    '3 patients, n = 80 films'
+    """
+    value, low, high = (check.get(key) for key in ("value", "low", "high"))
+    measure = str(check.get("measure") or "")
+    n = check.get("n")
+    patients = f" of {count_of(check['patients'], 'known patient')}" if check.get("patients") else ""
+    films = f"n = {count_of(n, 'film')}{patients}" if n is not None else ""
+    if not isinstance(value, int | float):
+        return films or "–"
+    if measure in _COUNTED or isinstance(value, int):
+        shown = f"{value:.0f} {measure}".strip()
+    else:
+        interval = f" [{low:.3f}, {high:.3f}]" if low is not None and high is not None else ""
+        shown = f"{measure} {value:.3f}{interval}".strip()
+    return f"{shown}, {films}" if films else shown
+
+
+def _completed(check: Check) -> dict[str, Any]:
+    limit = check.get("limit") or {}
+    return {
+        "title": check.get("title") or check.get("check"),
+        "verdict": check.get("verdict"),
+        "shown": shown_value(check),
+        "meaning": check.get("meaning"),
+        "advice": check.get("advice"),
+        "details": check.get("details") or [],
+        "limit": limit,
+        "limits": _limits(limit),
+    }
+
+
+def _limits(limit: Mapping[str, Any]) -> str:
+    """
+    >>> _limits({"warn": 0.6, "fail": 0.75, "worse": "high"}), _limits({"warn": None, "fail": 1, "worse": "low"})
+    ('warns from 0.6, fails from 0.75', 'fails from 1 down')
+    """
+    down = " down" if limit.get("worse") == "low" else ""
+    each = [f"{word}s from {limit[word]:g}{down}" for word in ("warn", "fail") if limit.get(word) is not None]
+    return ", ".join(each)
+
+
+def _place(verdict: object) -> int:
+    return VERDICTS.index(verdict) if verdict in VERDICTS else 1  # type: ignore[arg-type]

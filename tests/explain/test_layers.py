@@ -22,7 +22,7 @@ TRANSFORMERS = {
 OTHERS = ("resnet10t", "mobilenetv3_small_050", "convnext_atto", "mixer_s16_224", "regnetx_002", "xcit_nano_12_p16_224")
 
 
-def built(name: str, side_px: int = 96, **model: object) -> Classifier:
+def built(name: str, side_px: int = 128, **model: object) -> Classifier:
     asked = {"backbone": name, "weights": "none", **({"pooling": "flatten"} if name == "darkcovidnet" else {}), **model}
     return classifiers.build(schema.Model.model_validate(asked), ("ill", "well"), side_px=side_px, seed=0)
 
@@ -58,7 +58,7 @@ def test_transformers_have_places_again(name: str) -> None:
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_any_other_network_has_the_last_layer_with_places(name: str) -> None:
-    classifier = built(name, side_px=224 if name.startswith("xcit") else 64)
+    classifier = built(name, side_px=224 if name.startswith(("mixer", "xcit")) else 64)
     assert min(layer_of(classifier).places) > 1
     assert is_a_map(classifier)
 

@@ -154,10 +154,13 @@ def _reshaping(output: Tensor, backbone: nn.Module) -> Callable[[Tensor], Tensor
     """How an output like this one becomes (B, C, h, w); None where it has no places."""
     if output.ndim == 4:
         return _channels_first if _channels_last(output) else _as_it_is
-    prefix = int(getattr(backbone, "num_prefix_tokens", 0))
-    if output.ndim == 3 and isqrt(output.shape[1] - prefix) ** 2 == output.shape[1] - prefix:
-        return _Tokens(prefix)
-    return None
+    if output.ndim != 3:
+        return None
+    # XCiT counts a class token that joins only after the blocks.
+    prefixes = (int(getattr(backbone, "num_prefix_tokens", 0)), 0)
+    squares = (prefix for prefix in prefixes if isqrt(output.shape[1] - prefix) ** 2 == output.shape[1] - prefix)
+    prefix = next(squares, None)
+    return None if prefix is None else _Tokens(prefix)
 
 
 def _as_it_is(output: Tensor) -> Tensor:

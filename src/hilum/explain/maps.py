@@ -120,7 +120,7 @@ def _activation_map(classifier: Classifier, x: Tensor, classes: Tensor, *, kind:
                 _logit(z, classes).sum().backward()
                 gradients = cam.activations_and_grads.gradients[0].float().numpy()
             activations = cam.activations_and_grads.activations[0].float().numpy()
-            found = cam.get_cam_image(x, layer.module, [], activations, gradients)
+            found = cam.get_cam_image(x, layer.module, [], activations, gradients, False)
         finally:
             cam.activations_and_grads.release()
     return torch.from_numpy(np.ascontiguousarray(found, np.float32)), z, layer

@@ -197,11 +197,16 @@ def test_checks_made_later_join_those_that_stand_there(tmp_path: Path) -> None:
 
 
 def test_films_are_audited_where_there_is_no_torch(tmp_path: Path) -> None:
-    write(collection(24, seed=1, side_px=48), tmp_path / "films", masks=False)
+    write(collection(24, seed=1, side_px=64), tmp_path / "films", masks=False)
     code = dedent("""
         import sys
-        for name in ("torch", "torchvision", "timm", "lightning"):
-            sys.modules[name] = None  # importing it raises ImportError
+
+        class Absent:
+            def find_spec(self, name, path=None, target=None):
+                if name.partition(".")[0] in ("torch", "torchvision", "timm", "lightning"):
+                    raise ModuleNotFoundError(name)
+
+        sys.meta_path.insert(0, Absent())
         sys.argv = ["hilum", "audit", *sys.argv[1:]]
         from hilum.cli.app import main
         main()

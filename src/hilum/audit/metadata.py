@@ -81,7 +81,7 @@ def label_and_source(films: Films) -> Check:
         patients=films.patients(films.y >= 0),
         details=(
             *lines[:6],
-            f"With the classes shuffled, 95 of 100 times V is below {np.quantile(shuffled, 0.95):.3f}",
+            f"With the classes shuffled, 99 of 100 times V is below {np.quantile(shuffled, 1 - CHANCE):.3f}",
         ),
     )
 

@@ -49,7 +49,7 @@ def told_by(
         verdict,
         _says_little(by, told, others)
         if verdict == "pass"
-        else f"{by} alone tells {told.best} from {others} {_how(told)}: {so}.",
+        else f"From {by} alone {told.best} is told from {others} {_how(told)}: {so}.",
         limit,
         advice="" if verdict == "pass" else advice,
         value=told.value,
@@ -67,10 +67,6 @@ def _says_little(by: str, told: Told, others: str) -> str:
     return f"From {by} alone {told.best} is told from {others} {_how(told)}, which is little."
 
 
-def _says_much(by: str, told: Told, others: str, so: str) -> str:
-    return f"From {by} alone {told.best} is told from {others} {_how(told)}: {so}."
-
-
 def _how(told: Told) -> str:
     """
     >>> _how(Told({}, "ill", 0.96, 0.9, 0.98, 0.55, 0.001, 100, 90))
@@ -86,4 +82,4 @@ def _each(told: Told) -> str:
 
 
 def _chance(told: Told) -> str:
-    return f"With the classes shuffled, 95 of 100 times it is below {told.chance:.3f}; p = {told.p:.3f}"
+    return f"With the classes shuffled, 99 of 100 times it is below {told.chance:.3f}; p = {told.p:.3f}"

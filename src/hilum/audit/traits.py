@@ -22,6 +22,7 @@ THUMBNAIL_PX = 8
 BORDER = 0.1  # share of a side
 _FRAME_PX = 20  # side of the picture whose outermost ring of two pixels is the border
 _SIDE_PX = 512  # longer side at which marks are looked for
+_FLAT = 0.95  # share of a row that is black, or white, where the row belongs to a frame
 _NEAR_EDGE = 0.25  # share of a side within which marks stand
 
 
@@ -92,7 +93,7 @@ def _edges(pixels: Pixels) -> Floats:
     out = []
     for lines in (pixels, pixels[::-1], pixels.T, pixels.T[::-1]):
         reach = lines[: max(1, lines.shape[0] // 3)]
-        flat = np.stack([np.quantile(reach, 0.95, axis=1) <= 12, np.quantile(reach, 0.05, axis=1) >= 243])
+        flat = np.stack([(reach <= 12).mean(axis=1) >= _FLAT, (reach >= 243).mean(axis=1) >= _FLAT])
         out.append(np.where(flat.all(1), flat.shape[1], flat.argmin(1)) / lines.shape[0])
     return np.concatenate(out)
 

@@ -37,18 +37,22 @@ _OF_FILMS = (
 
 
 def audit_predictions(
-    predictions: pd.DataFrame, manifest: pd.DataFrame | None = None, how: Audit | None = None
+    predictions: pd.DataFrame,
+    manifest: pd.DataFrame | None = None,
+    how: Audit | None = None,
+    *,
+    where: str = "predictions.csv",
 ) -> list[Check]:
     """The checks of the test part of a table of predictions, the worst first; each says where it cannot be made.
 
     predictions: as `evaluation.predictions` describes them, or any with image_id and p_<class> columns or `predicted`;
     what is wrong with it is the reason why a check is not done. manifest: what is known of the films; without it only
-    what the table itself says. Refused with DataError: a table from which nothing is predicted, see `brought.brought`;
+    what the table itself says. where: the table's name in errors. Refused with DataError: a table from which nothing is predicted, see `brought.brought`;
     with RequestError: limits that make no sense.
     """
     how = how or Audit()
     limits = limits_of(how)
-    found = brought(predictions, manifest)
+    found = brought(predictions, manifest, where=where)
     judged = found.part("test")
     checks = [partners(found, limits)]
     if not len(judged):

@@ -14,6 +14,7 @@ from hilum.cli.run import DATA, RECIPE, SET, WHERE, toml
 if TYPE_CHECKING:
     import pandas as pd
 
+    from hilum.audit.verdict import Check
     from hilum.recipe.schema import Recipe
 
 _COLOURS = {"fail": "bold red", "warn": "yellow", "pass": "green", "not done": "dim"}
@@ -53,9 +54,11 @@ def audit(
     given = [f"data.source={toml(data)}"] * bool(data) + [f"data.where={toml(where)}"] * bool(where)
     is_run = what is not None and (what / "recipe.toml").is_file()
     asked = load_recipe([*([str(what / "recipe.toml")] if what and is_run else []), *recipe], [*setting, *given])
-    folder = out or (what if what and is_run else _new_folder())
-    manifest = _films(what, is_run, asked)
-    checks = audit_data(manifest, asked.audit, workers=asked.training.workers, progress=terminal.progress())
+    if predictions is not None:
+        checks = _of_predictions(predictions, what, is_run, asked)
+    else:
+        checks = _of_films(what, is_run, asked)
+    folder = out or (what if what and is_run and predictions is None else _new_folder())
     written = save_checks(folder / "audit.json", checks)
     if folder == what:
         from hilum.report.page import write_report
@@ -63,7 +66,7 @@ def audit(
         page = write_report(folder)
     else:
         page = folder / "audit.html"
-        write_audit(written, page, asked=[str(what)] if what else data)
+        write_audit(written, page, asked=[str(each) for each in (predictions, what) if each] or data)
     show(written)
     terminal.say(f"{page}")
     terminal.say("Research use only: this is not a medical device.")
@@ -88,6 +91,32 @@ def show(checks: Sequence[Mapping[str, Any]]) -> None:
     if changed:
         terminal.say(f"limits were changed in the recipe: {', '.join(changed)}")
     terminal.say(in_short(checks))
+
+
+def _of_films(what: Path | None, is_run: bool, asked: Recipe) -> list[Check]:
+    """The checks of the films, and of a run's predictions too."""
+    from hilum.audit.predictions import audit_predictions
+    from hilum.audit.run import audit_data
+    from hilum.evaluation.run_folder import RunFolder
+
+    manifest = _films(what, is_run, asked)
+    checks = audit_data(manifest, asked.audit, workers=asked.training.workers, progress=terminal.progress())
+    if what is not None and is_run and (what / "predictions.csv").is_file():
+        checks += audit_predictions(RunFolder(what).predictions(), manifest, asked.audit)
+    return checks
+
+
+def _of_predictions(predictions: Path, what: Path | None, is_run: bool, asked: Recipe) -> list[Check]:
+    """The checks of anybody's table; `what`, a run or a manifest, tells of its films."""
+    from hilum.audit.brought import read_brought
+    from hilum.audit.predictions import audit_predictions
+    from hilum.data.manifest import read_manifest
+    from hilum.evaluation.run_folder import RunFolder
+
+    manifest = None
+    if what is not None:
+        manifest = RunFolder(what).manifest() if is_run else read_manifest(what)
+    return audit_predictions(read_brought(predictions), manifest, asked.audit, where=str(predictions))
 
 
 def _films(what: Path | None, is_run: bool, asked: Recipe) -> pd.DataFrame:

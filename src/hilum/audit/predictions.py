@@ -47,8 +47,8 @@ def audit_predictions(
 
     predictions: as `evaluation.predictions` describes them, or any with image_id and p_<class> columns or `predicted`;
     what is wrong with it is the reason why a check is not done. manifest: what is known of the films; without it only
-    what the table itself says. where: the table's name in errors. Refused with DataError: a table from which nothing is predicted, see `brought.brought`;
-    with RequestError: limits that make no sense.
+    what the table itself says. where: the table's name in errors. Refused with DataError: a table from which nothing is
+    predicted, see `brought.brought`; with RequestError: limits that make no sense.
     """
     how = how or Audit()
     limits = limits_of(how)

@@ -28,6 +28,12 @@ def audit(
     recipe: RECIPE = [],  # noqa: B006
     setting: SET = [],  # noqa: B006
     where: WHERE = "",
+    predictions: Annotated[
+        Path | None,
+        typer.Option(
+            "--predictions", help="Judge this table of predictions (CSV), anybody's; RUN or MANIFEST knows its films."
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -39,14 +45,19 @@ def audit(
 
     For example: hilum audit --data cohen:cohen --data kermany:chest_xray -o audits/first
     """
-    from hilum.audit.run import audit_data, save_checks
+    from hilum.audit.run import save_checks
     from hilum.errors import RequestError
     from hilum.recipe.load import load_recipe
     from hilum.report.audit import write_audit
 
-    if (what is None) == (not data):
+    if predictions is not None and (data or where):
         raise RequestError(
-            "an audit needs a run or a manifest, or films"
+            "--data and --where are for films, and predictions were given",
+            next_step="Write: hilum audit --predictions FILE.csv MANIFEST",
+        )
+    if predictions is None and (what is None) == (not data):
+        raise RequestError(
+            "an audit needs a run or a manifest, or films, or predictions"
             if what is None
             else "a run or manifest brings its own films",
             next_step="Write: hilum audit RUN, or: hilum audit --data READER:PATH",

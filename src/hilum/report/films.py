@@ -32,12 +32,7 @@ class Thumbnail:
 def small(path: Path | str) -> np.ndarray:
     """The film's pixels, uint8 (H, W), aspect kept, longer side at most 256 px. FilmError where it cannot be read."""
     pixels = decode(Path(path), at_least_px=LONGER_SIDE_PX).pixels
-    height, width = pixels.shape
-    scale = LONGER_SIDE_PX / max(height, width)
-    if scale >= 1:
-        return pixels
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+    return _shrunk(pixels, LONGER_SIDE_PX)
 
 
 def thumbnail(path: Path | str) -> Thumbnail:
@@ -48,10 +43,25 @@ def thumbnail(path: Path | str) -> Thumbnail:
         return Thumbnail("", LONGER_SIDE_PX, LONGER_SIDE_PX, str(error))
     except OSError as error:
         return Thumbnail("", LONGER_SIDE_PX, LONGER_SIDE_PX, f"{path}: {error.strerror or error}")
+    return picture_of(pixels, LONGER_SIDE_PX)
+
+
+def picture_of(pixels: np.ndarray, longer_side_px: int) -> Thumbnail:
+    """Pixels, uint8 (H, W) or RGB (H, W, 3), as a WebP whose longer side has at most so many."""
+    pixels = np.ascontiguousarray(_shrunk(pixels, longer_side_px))
     out = BytesIO()
-    Image.fromarray(pixels, mode="L").save(out, "WEBP", quality=72, method=4)
+    Image.fromarray(pixels).save(out, "WEBP", quality=72, method=4)
     address = "data:image/webp;base64," + base64.b64encode(out.getvalue()).decode("ascii")
     return Thumbnail(address, pixels.shape[1], pixels.shape[0])
+
+
+def _shrunk(pixels: np.ndarray, longer_side_px: int) -> np.ndarray:
+    height, width = pixels.shape[:2]
+    scale = longer_side_px / max(height, width)
+    if scale >= 1:
+        return pixels
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
 
 
 def samples(films: pd.DataFrame, each: int) -> dict[str, pd.DataFrame]:

@@ -22,7 +22,7 @@ from hilum.predict.members import members_of
 from hilum.predict.predictor import load
 from hilum.progress import SILENT, Progress
 from hilum.recipe.load import load_recipe
-from hilum.recipe.schema import Data, Recipe
+from hilum.recipe.schema import Data, Predict, Recipe
 from hilum.training.prepared import prepare_films, with_doubts
 
 # What settings may say of films of elsewhere; the rest belongs to the trained run.
@@ -108,13 +108,17 @@ def _recipe(recipe: Recipe, data: Sequence[str], settings: Sequence[str]) -> Rec
     asked = load_recipe(settings=settings, base=base.model_dump(mode="json", exclude_none=True))
     changed = [name for name in Recipe.model_fields if getattr(asked, name) != getattr(base, name)]
     for name in changed:
-        if name not in _OF_THE_FILMS and not (name == "predict" and asked.predict.flip == base.predict.flip):
+        if name not in _OF_THE_FILMS and not (name == "predict" and _only_engine(asked.predict, base.predict)):
             raise RequestError(
                 f"[{name}] belongs to the trained run and stays as it is",
                 where="--set",
                 next_step=f"Set keys of {', '.join(_OF_THE_FILMS[:-1])} or predict.engine, or train another run.",
             )
     return asked
+
+
+def _only_engine(asked: Predict, own: Predict) -> bool:
+    return asked.model_copy(update={"engine": own.engine}) == own
 
 
 def _own_folder(above: Path, name: str, request: dict[str, Any]) -> Path:

@@ -160,7 +160,7 @@ def _network(weights: Path, device: str, engine: Asked) -> Network:
     kind = machine.accelerator(device)  # type: ignore[arg-type]
     classifier = classifier.to(memory_format=torch.channels_last).to(kind)
     return Network(
-        Engine(classifier, engine, flip=bool(about.get("flip", False))),
+        Engine(classifier, engine, flip=bool(about.get("flip", False)), zoom=float(about.get("zoom", 0.0))),
         settled(Prepare.model_validate(about["preparation"])),
         float(about.get("temperature", 1.0)),
         tuple(about.get("notes", ())),

@@ -265,6 +265,12 @@ class Predict(Section):
     flip: bool = Field(
         False, description="average the logits of each film and of its mirror image; stored with the weights"
     )
+    zoom: float = Field(
+        0.0,
+        ge=0.0,
+        le=0.2,
+        description="0.05 averages those of the film 5 % larger and 5 % smaller; stored too",
+    )
 
 
 class Range(Section):

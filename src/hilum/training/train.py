@@ -151,7 +151,7 @@ def _fit(run: RunFolder, recipe: Recipe, progress: Progress) -> None:
         notes.append(NOT_TRAINED)
     elif recipe.evaluate.calibrate:
         validation = films.where(parts == "validation")
-        engine = Engine(classifier, recipe.predict.engine, flip=recipe.predict.flip)
+        engine = _engine(classifier, recipe)
         fitted = fit_temperature(validation.y, softmax(logits(engine, validation.batches())))
         temperature = fitted.value
         notes += [fitted.note] if fitted.note else []
@@ -167,8 +167,12 @@ def _fit(run: RunFolder, recipe: Recipe, progress: Progress) -> None:
         backbone_weights=origin.as_dict() if origin else None,
         training_seconds=round(float(history["seconds"].sum()), 1),
     )
-    extra = {"temperature": temperature, "flip": recipe.predict.flip, "notes": notes}
+    extra = {"temperature": temperature, "flip": recipe.predict.flip, "zoom": recipe.predict.zoom, "notes": notes}
     classifiers.save(classifier, run.path / "weights.safetensors", recipe.prepare, extra)
+
+
+def _engine(classifier: Classifier, recipe: Recipe) -> Engine:
+    return Engine(classifier, recipe.predict.engine, flip=recipe.predict.flip, zoom=recipe.predict.zoom)
 
 
 def _films(run: RunFolder, recipe: Recipe, progress: Progress) -> tuple[Films, NDArray[np.object_]]:
@@ -235,7 +239,7 @@ def _predict(run: RunFolder, recipe: Recipe, progress: Progress) -> None:
     classifier, about = classifiers.load(run.weights_path)
     films, _ = _films(run, recipe, progress)
     classifier = classifier.to(memory_format=torch.channels_last).to(run.environment()["device"])
-    engine = Engine(classifier, recipe.predict.engine, flip=recipe.predict.flip)
+    engine = _engine(classifier, recipe)
     with progress.task("predicting all parts", len(films)) as advance:
         p = softmax(logits(engine, films.batches(), advance), about["temperature"])
     if engine.note:

@@ -1,4 +1,4 @@
-"""The mirror image in a run: fitted, predicted and judged with, and stored with the weights."""
+"""Two views of a film in a run: fitted, predicted and judged with, and stored with the weights."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 import hilum
 from hilum.evaluation.run_folder import RunFolder
 from hilum.model.classifier import read_metadata
+from hilum.model.engine import views
 
 
 def test_a_run_with_flip_says_the_same_of_a_film_and_of_its_mirror_image(
@@ -28,6 +29,23 @@ def test_a_run_with_flip_says_the_same_of_a_film_and_of_its_mirror_image(
     mirrored = tmp_path / "mirrored.png"
     cv2.imwrite(str(mirrored), cv2.imread(rows["path"].iloc[0], cv2.IMREAD_GRAYSCALE)[:, ::-1])
     np.testing.assert_allclose(predictor.predict(mirrored)[columns].to_numpy(float)[0], found[0], atol=1e-4)
+
+
+def test_views_are_enlarged_and_reduced_about_the_middle() -> None:
+    film = np.zeros((1, 101, 101), np.uint8)
+    film[0, 30:71, 30:71] = 200  # a square of 41 px around the middle, (50, 50)
+    large, small = views(film, flip=False, zoom=0.2)
+    for seen, factor in ((large, 1.2), (small, 0.8)):
+        rows, columns = np.nonzero(seen[0] > 100)
+        assert (rows.min() + rows.max(), columns.min() + columns.max()) == (100, 100)
+        assert abs((np.ptp(rows) + 1) - 41 * factor) <= 1.0
+
+
+def test_the_reduced_view_is_the_mirrored_one() -> None:
+    film = np.zeros((1, 64, 64), np.uint8)
+    film[0, 20:40, 5:15] = 255  # on the left
+    enlarged, reduced = views(film, flip=True, zoom=0.05)
+    assert np.argmax(enlarged[0].sum(axis=0)) < 32 < np.argmax(reduced[0].sum(axis=0))
 
 
 def test_a_run_records_its_engine_and_predicts_alike_with_both(small_run: Path) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
+from hilum.data.manifest import conform
 from hilum.data.sample import sample
+from hilum.data.split import split
 from hilum.errors import DataError, RequestError
 from hilum.recipe.schema import Data, Split
 
@@ -44,6 +46,29 @@ def test_a_larger_draw_holds_the_smaller_one() -> None:
     table = films(ill=40)
     small, large = (set(sample(table, Data(draw={"ill": n}), Split()).manifest["image_id"]) for n in (10, 20))
     assert small < large
+
+
+def test_films_not_drawn_may_all_be_trained_on_and_the_other_parts_stay_as_they_were() -> None:
+    table = conform(films(ill=40, well=40).assign(sha256=[f"{n:064x}" for n in range(80)], path="x"))
+    table["class"] = table["label"]
+    how = Split(scheme="random", test=0.25, validation=0.25, leaks="drop")
+    parts = {}
+    for undrawn in ("leave", "train"):
+        drawn = sample(table, Data(draw={"ill": 12}, undrawn=undrawn), how)  # type: ignore[arg-type]
+        parts[undrawn] = split(drawn.manifest, how).manifest.set_index("image_id")["part"]
+    assert (len(parts["leave"]), len(parts["train"])) == (52, 80)
+    assert parts["train"][parts["leave"].index].equals(parts["leave"])
+    assert set(parts["train"].drop(parts["leave"].index)) == {"train"}
+
+
+def test_a_film_not_drawn_is_left_out_where_its_patient_is_in_another_part() -> None:
+    table = conform(films(ill=40, well=40).assign(sha256=[f"{n:064x}" for n in range(80)], path="x"))
+    table["class"] = table["label"]
+    table["patient_id"] = [f"p{n // 2}" for n in range(80)]  # two films each
+    how = Split(scheme="patient", test=0.25, validation=0.25, leaks="drop")
+    found = split(sample(table, Data(draw={"ill": 12, "well": 12}, undrawn="train"), how).manifest, how)
+    assert len(found.dropped) > 0
+    assert (found.manifest.groupby("patient_id")["part"].nunique() == 1).all()
 
 
 def published(train: int, test: int) -> pd.DataFrame:

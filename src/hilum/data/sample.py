@@ -17,7 +17,10 @@ from hilum.recipe.schema import Data, Split
 
 @dataclass(frozen=True)
 class Sample:
-    """The films that are used, how many of each class were not drawn, and notes on classes that have fewer."""
+    """The films that are used, how many of each class were not drawn, and notes on classes that have fewer.
+
+    Where films that are not drawn are for training, the manifest holds them too, with a true `undrawn`.
+    """
 
     manifest: pd.DataFrame
     left: Mapping[str, int]
@@ -31,7 +34,8 @@ def sample(manifest: pd.DataFrame, data: Data, how: Split) -> Sample:
     or of each label, with its subtypes, where a class is made of several.
     Where the split will keep a published test part, that part stays whole and is not counted: a study that cut its
     train part to 460 films of each class was tested on all that was published. The same films are drawn whatever the
-    order of the rows, and a film more or less changes little.
+    order of the rows, and a film more or less changes little. With `data.undrawn` = "train" nothing is left out; see
+    `Sample`.
 
     Refused with RequestError: a class that is not there. Refused with DataError: fewer films of a class than
     `data.draw` asks for, with the setting that draws what there is.
@@ -54,6 +58,8 @@ def sample(manifest: pd.DataFrame, data: Data, how: Split) -> Sample:
     rank = kind[order].groupby(kind[order]).cumcount()
     limit = kind.map(data.draw) if data.draw else pd.Series(data.per_class, index=kind.index)
     used = stays | limit.isna() | (rank.reindex(kind.index) < limit)
+    if data.undrawn == "train":
+        return Sample(manifest.assign(undrawn=~used), {}, ())
     left = manifest.loc[~used, "class"].value_counts().sort_index()
     notes = tuple(
         f"the class {name} has {count} films, fewer than the {data.per_class} of data.per_class; all of them are used"

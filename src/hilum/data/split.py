@@ -58,6 +58,8 @@ def split(manifest: pd.DataFrame, how: Split) -> Splitted:
     order. The split depends on the seed, the patients' ids and the films' bytes: not on the order of the rows, on
     paths or on the machine; with more films, few groups move, and with `how.keep` none does.
 
+    Films with a true `undrawn` (of `sample`) are train films; the parts of the others are what they would be alone.
+
     Refused with DataError: a row without a class, fewer patients of a class than parts or folds, a part that would be
     empty, leaks unless `how.leaks` allows or drops them, scheme published where a film has no published part.
     Refused with RequestError: shares that leave nothing to train on, folds with the published scheme, an earlier
@@ -77,6 +79,12 @@ def split(manifest: pd.DataFrame, how: Split) -> Splitted:
         check_parts(manifest)
         scheme, parted = "given", manifest.drop(columns="fold", errors="ignore")
         notes.append("the parts are those that the manifest came with")
+    elif "undrawn" in manifest and (more := manifest["undrawn"].fillna(False).astype(bool)).any():
+        drawn = manifest[~more].reset_index(drop=True)
+        scheme, alone = _drawn(drawn, how, duplicates.links(drawn), notes)
+        rest = manifest[more].assign(part="train")
+        notes.append(f"{len(rest)} films that were not drawn are all in train")
+        parted = pd.concat([alone.set_axis(manifest.index[~more]), rest]).sort_index().astype(alone.dtypes.to_dict())
     else:
         scheme, parted = _drawn(manifest, how, links, notes)
     leaks = find_leaks(parted, links=links)

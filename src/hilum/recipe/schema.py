@@ -35,6 +35,11 @@ class Data(Section):
     draw: dict[str, Annotated[int, Field(ge=2)]] = Field(
         {}, description="class or label -> films drawn, exactly; others stay whole, and so does a published test part"
     )
+    undrawn: Literal["leave", "train"] = Field(
+        "leave",
+        description="films that per_class or draw did not draw: left out, or all for training; the parts of the drawn "
+        "ones are the same either way",
+    )
     drop: list[str] = Field([], description="labels to leave out, as 'todo'")
 
 

@@ -169,3 +169,12 @@ def test_a_difference_of_nothing_has_no_sign() -> None:
     assert signed({"value": -0.00001, "low": -0.002, "high": 0.002}) == ("0.0000", "[−0.0020, +0.0020]")
     assert signed({"value": None, "low": None, "high": None}) == ("–", "")
     assert signed({"value": 0.1, "low": None, "high": None}) == ("+0.100", "no interval")
+
+
+def test_films_predicted_a_second_are_those_that_the_run_noted(found: Comparison) -> None:
+    run = found.contenders[0].run
+    assert run is not None
+    assert costs_of(run).predicted_per_second is None
+    about = run.path / "environment.json"
+    about.write_text(about.read_text().replace("{", '{"predicted_per_second": 123.4,', 1))
+    assert costs_of(run).predicted_per_second == 123.4

@@ -25,7 +25,8 @@ class Costs:
     """What the files of a run tell, None where they do not. A cross-validation counts all its folds in the seconds.
 
     `parameters` and `megabytes` are of one network and of its weights' file; `seconds` those of the epochs;
-    `films_per_second` the films of train and validation that an epoch took through the network in a second.
+    `films_per_second` the films of train and validation that an epoch took through the network in a second;
+    `predicted_per_second` the prepared films of all parts that the run predicted in a second.
     """
 
     backbone: str | None = None
@@ -33,6 +34,7 @@ class Costs:
     megabytes: float | None = None
     seconds: float | None = None
     films_per_second: float | None = None
+    predicted_per_second: float | None = None
     machine: str | None = None
 
 
@@ -50,6 +52,7 @@ def costs_of(run: RunFolder) -> Costs:
         megabytes=weights.stat().st_size / 1e6 if weights else None,
         seconds=seconds,
         films_per_second=_films(histories, manifests) / seconds if seconds and histories and manifests else None,
+        predicted_per_second=about.get("predicted_per_second"),
         machine=about.get("accelerator") or about.get("processor"),
     )
 

@@ -255,6 +255,7 @@ def _costs(found: Comparison, draw: Draw) -> Context:
             "–" if costs.megabytes is None else f"{costs.megabytes:.1f} MB",
             "–" if costs.seconds is None else f"{costs.seconds:,.0f} s",
             "–" if costs.films_per_second is None else f"{costs.films_per_second:.0f}",
+            "–" if costs.predicted_per_second is None else f"{costs.predicted_per_second:.0f}",
         )
         rows.append((name, costs.backbone or "–", numbers, costs.machine or "–"))
     return {"rows": rows}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -240,8 +241,10 @@ def _predict(run: RunFolder, recipe: Recipe, progress: Progress) -> None:
     films, _ = _films(run, recipe, progress)
     classifier = classifier.to(memory_format=torch.channels_last).to(run.environment()["device"])
     engine = _engine(classifier, recipe)
+    start = time.perf_counter()
     with progress.task("predicting all parts", len(films)) as advance:
         p = softmax(logits(engine, films.batches(), advance), about["temperature"])
+    seconds = time.perf_counter() - start
     if engine.note:
         progress.say(f"note: {engine.note}")
     notes = [*run.environment()["notes"], *([engine.note] if engine.note else [])]
@@ -250,6 +253,7 @@ def _predict(run: RunFolder, recipe: Recipe, progress: Progress) -> None:
         test_part_opened=now(),
         weights_sha256=sha256_of(run.weights_path),
         engine=engine.used,
+        predicted_per_second=round(len(films) / seconds, 1),
         notes=list(dict.fromkeys(notes)),
     )
     write_predictions(from_probabilities(run.manifest(), p, about["classes"]), run.path / "predictions.csv")

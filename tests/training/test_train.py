@@ -194,7 +194,7 @@ def test_each_way_of_training_reaches_its_end(
         (["balance.how=share", "balance.share={ covid = 0.3 }"], "'covid-19'"),
         (["split.validation=0"], "split.validation"),
         (["stage.unfreeze=5000"], "stage.unfreeze"),
-        (["explain.methods=['gradcam']"], "[explain]"),
+        (["explain.methods=['gradcam']"], "explain.methods"),
         (["model.weights=absent.safetensors"], "absent.safetensors"),
     ],
 )

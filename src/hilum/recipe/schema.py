@@ -342,10 +342,13 @@ def _flat_keys(tables: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 
 
 class Explain(Section):
-    """Which maps the report shows; nothing reads this section yet."""
+    """What `hilum explain` makes where its options say nothing else."""
 
-    methods: list[str] = Field([], description="names of the maps")
-    part: Literal["train", "validation", "test"] = Field("test", description="whose films are shown")
+    methods: list[Literal["grad-cam", "grad-cam++", "eigen-cam", "occlusion", "integrated-gradients"]] = Field(
+        ["grad-cam"], description="the maps; all but the first three need a hundred forward passes a film"
+    )
+    part: Literal["train", "validation", "test"] = Field("test", description="whose films are explained")
+    films: int = Field(300, ge=1, description="most films, drawn from each class alike")
 
 
 class Bounds(Section):

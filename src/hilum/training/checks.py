@@ -16,7 +16,7 @@ from hilum.model.classifier import Classifier
 from hilum.model.engine import check_engine
 from hilum.model.normalise import check_zca
 from hilum.recipe.load import nearest
-from hilum.recipe.schema import Explain, Recipe
+from hilum.recipe.schema import Recipe
 from hilum.training.prepared import settle
 from hilum.training.start import check_start
 
@@ -39,8 +39,6 @@ def check_network(recipe: Recipe) -> None:
                 next_step=f"Use --set stage.side_px={side}.",
             )
     limits_of(recipe.audit)
-    if recipe.explain != Explain():
-        raise RequestError("nothing reads this section yet", where="[explain]", next_step="Leave it out.")
 
 
 def check_films(recipe: Recipe, collection: Collection) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from hilum.data.summary import main_labels
 from hilum.data.words import count_of, enumerated
 from hilum.errors import DataError, RequestError
 from hilum.evaluation.intervals import patient_numbers
@@ -49,9 +50,10 @@ class Judged:
 class Brought:
     """All predictions, joined with the manifest where there is one.
 
-    films: image_id, part, label, predicted, and `KNOWN` as far as known. p (N, K) in the order of `classes`, or None
-    and `no_p` says why. unknown: predictions of films that the manifest does not have; unanswered: films of its test
-    part without a prediction, or with an empty one; relabelled: films whose label is not the manifest's class;
+    films: image_id, part, label, predicted, whether the manifest has it (in_manifest), and `KNOWN` as far as known.
+    p (N, K) in the order of `classes`, or None and `no_p` says why. unknown: predictions of films that the manifest does
+    not have; unanswered: films of its test part without a prediction, or with an empty one; relabelled: films whose
+    label is not the manifest's class;
     other_labels: labels that are none of the classes, with their films.
     """
 
@@ -67,7 +69,7 @@ class Brought:
 
     def part(self, name: str) -> Judged:
         """The films of a part that have a label among the classes, and a prediction."""
-        chosen = ((self.films["part"] == name) & self.films["label"].isin(self.classes)).to_numpy(bool)
+        chosen = (self.films["part"].eq(name).fillna(False) & self.films["label"].isin(self.classes)).to_numpy(bool)
         films = self.films[chosen].reset_index(drop=True)
         return Judged(
             films,
@@ -109,12 +111,13 @@ def brought(predictions: pd.DataFrame, manifest: pd.DataFrame | None, *, where: 
     scores = _scores(table, classes)
     answer = _called(table, classes, scores)
     films = pd.DataFrame({"image_id": table["image_id"].astype("string"), "predicted": answer})
-    joined = _joined(table, manifest, films["image_id"])
+    joined = _joined(table, manifest, films["image_id"], classes)
     for name in ("part", "label", *KNOWN):
         films[name] = joined[name]
     films["part"] = films["part"].fillna("test") if films["part"].isna().all() else films["part"]
+    films["in_manifest"] = True if manifest is None else films["image_id"].isin(manifest["image_id"])
     answered = answer.notna().to_numpy(bool)
-    empty = int((~answered & (films["part"] == "test")).sum())
+    empty = int((~answered & films["part"].eq("test").fillna(False)).sum())
     films, scores = films[answered].reset_index(drop=True), scores[answered]
     _refuse_repeats(films, where)
     no_p = _why_no_p(scores, classes)
@@ -125,7 +128,7 @@ def brought(predictions: pd.DataFrame, manifest: pd.DataFrame | None, *, where: 
         None if no_p else scores,
         no_p,
         manifest is not None,
-        0 if manifest is None else int((~films["image_id"].isin(manifest["image_id"])).sum()),
+        int((~films["in_manifest"]).sum()),
         empty + _without_prediction(table, manifest),
         _relabelled(table, manifest, classes),
         {str(name): int(count) for name, count in labels[~labels.isin(classes)].value_counts().items()},
@@ -174,13 +177,12 @@ def _called(table: pd.DataFrame, classes: Sequence[str], scores: Floats) -> pd.S
     return told.where(told.isin(classes)).fillna(of_scores)
 
 
-def _joined(table: pd.DataFrame, manifest: pd.DataFrame | None, ids: pd.Series) -> pd.DataFrame:
+def _joined(table: pd.DataFrame, manifest: pd.DataFrame | None, ids: pd.Series, classes: Sequence[str]) -> pd.DataFrame:
     """part, label and `KNOWN` of each prediction: the table's own, else the manifest's."""
     of_manifest = pd.DataFrame(index=ids.index)
     if manifest is not None:
         of_manifest = manifest.drop_duplicates("image_id").set_index("image_id").reindex(ids).set_axis(ids.index)
-        if "class" in of_manifest:
-            of_manifest["label"] = of_manifest["class"]
+        of_manifest["label"] = _true_classes(of_manifest, classes)
     out = {}
     for name in ("part", "label", *KNOWN):
         names = _VENDORS if name == "vendor" else (name,)
@@ -227,10 +229,26 @@ def _without_prediction(table: pd.DataFrame, manifest: pd.DataFrame | None) -> i
     return int((~test.isin(table["image_id"])).sum())
 
 
+def _true_classes(manifest: pd.DataFrame, classes: Sequence[str]) -> pd.Series:
+    """The class that a task gave each film, else its label, without the subtype where the classes have none.
+
+    >>> films = pd.DataFrame({"label": ["pneumonia/viral", "normal", None]})
+    >>> _true_classes(films, ["normal", "pneumonia"]).tolist()
+    ['pneumonia', 'normal', <NA>]
+    """
+    if "class" in manifest and manifest["class"].notna().any():
+        return manifest["class"].astype("string")
+    if "label" not in manifest:
+        return pd.Series(pd.NA, index=manifest.index, dtype="string")
+    labels = manifest["label"].astype("string")
+    return labels.where(labels.isin(classes), main_labels(labels))
+
+
 def _relabelled(table: pd.DataFrame, manifest: pd.DataFrame | None, classes: Sequence[str]) -> int:
-    if manifest is None or "class" not in manifest or "label" not in table:
+    if manifest is None or "label" not in table:
         return 0
-    truth = table["image_id"].map(manifest.drop_duplicates("image_id").set_index("image_id")["class"])
+    known = manifest.drop_duplicates("image_id").set_index("image_id")
+    truth = table["image_id"].map(_true_classes(known, classes))
     both = table["label"].isin(classes) & truth.isin(classes)
     return int((both & (truth != table["label"])).sum())
 

@@ -79,7 +79,8 @@ def partners(found: Brought, limits: Mapping[str, Limit]) -> Check:
     name = "predictions-and-films"
     if not found.with_manifest:
         return not_done(name, "there is no manifest to look the films up in", limits, advice="Bring the manifest.")
-    every = int((found.films["part"] == "test").sum()) + found.unanswered + found.unknown
+    answered = int((found.films["part"].eq("test").fillna(False) & found.films["in_manifest"]).sum())
+    every = answered + found.unanswered + found.unknown
     lonely = found.unknown + found.unanswered
     share = share_of(np.arange(every) < lonely, np.arange(every)) if every else None
     told = []
@@ -88,7 +89,8 @@ def partners(found: Brought, limits: Mapping[str, Limit]) -> Check:
     if found.unanswered:
         told.append(f"{count_of(found.unanswered, 'film')} of the test part have no prediction")
     if found.relabelled:
-        told.append(f"{count_of(found.relabelled, 'film')} have another label than in the manifest")
+        has = "has" if found.relabelled == 1 else "have"
+        told.append(f"{count_of(found.relabelled, 'film')} {has} another label than in the manifest")
     value = lonely / every if every else 0.0
     verdict = verdict_of(value, limits[name])
     if found.relabelled and verdict == "pass":

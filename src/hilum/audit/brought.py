@@ -51,7 +51,7 @@ class Brought:
     """All predictions, joined with the manifest where there is one.
 
     films: image_id, part, label, predicted, whether the manifest has it (in_manifest), and `KNOWN` as far as known.
-    p (N, K) in the order of `classes`, or None and `no_p` says why. unknown: predictions of films that the manifest lacks;
+    p (N, K) in the order of `classes`, or None and `no_p` says why. unknown: predictions of films it lacks;
     unanswered: films of its test part without a prediction, or with an empty one; relabelled: films whose
     label is not the manifest's class;
     other_labels: labels that are none of the classes, with their films.

@@ -97,12 +97,13 @@ def evaluate(
     For example: hilum evaluate runs/first --data cohen:cohen
     """
     need_torch()
+    from hilum.evaluation.elsewhere import sentences
     from hilum.predict.external import evaluate as evaluate_run
 
     settings = [*setting, *([f"data.where={toml(where)}"] if where else [])]
     with stoppable(None, ""):
         result = evaluate_run(run, data, settings, out=out, progress=terminal.progress())
-    tell(result.metrics, result.path, result.notes)
+    tell(result.metrics, result.path, result.notes, more=sentences(result.metrics))
 
 
 def predict(
@@ -206,8 +207,8 @@ def new_folder() -> Path:
     return Path("runs") / datetime.datetime.now().strftime("%Y-%m-%d-%H%M%S")
 
 
-def tell(metrics: dict[str, Any], path: Path, notes: list[str]) -> None:
-    """The figures that matter most, with n and interval, and where the rest is."""
+def tell(metrics: dict[str, Any], path: Path, notes: list[str], more: Sequence[str] = ()) -> None:
+    """The figures that matter most, with n and interval, `more` lines about them, and where the rest is."""
     from hilum.evaluation.evaluate import sentence
 
     part = next(name for name in ("test", "validation", "train") if name in metrics)
@@ -216,11 +217,14 @@ def tell(metrics: dict[str, Any], path: Path, notes: list[str]) -> None:
     classes = metrics["_about"]["classes"]
     for name in ("accuracy", "balanced_accuracy", "macro_f1", "macro_auroc", *(f"recall/{name}" for name in classes)):
         terminal.say(sentence(name, metrics[part][name], part))
+    for line in more:
+        terminal.say(line)
     report = path / "report.html"
     terminal.say(f"report: {report}" if report.is_file() else f"figures: {path / 'metrics.json'}")
     terminal.say("Research use only: this is not a medical device.")
     folds = {"folds": metrics["_folds"]} if "_folds" in metrics else {}
-    terminal.answer({"run": str(path), "part": part, "metrics": metrics[part], "notes": notes, **folds})
+    beside = {name[1:]: metrics[name] for name in ("_called", "_pairs", "_drop") if name in metrics}
+    terminal.answer({"run": str(path), "part": part, "metrics": metrics[part], "notes": notes, **folds, **beside})
 
 
 def _records(table: pd.DataFrame) -> list[dict[Hashable, Any]]:

@@ -14,6 +14,7 @@ from hilum.data import duplicates
 from hilum.data.collect import Collection, films_of_task
 from hilum.data.manifest import write_manifest
 from hilum.errors import DataError, RequestError
+from hilum.evaluation import elsewhere
 from hilum.evaluation.evaluate import evaluate as figures_of
 from hilum.evaluation.predictions import from_probabilities, write_predictions
 from hilum.evaluation.run_folder import RunFolder
@@ -82,14 +83,18 @@ def evaluate(
         progress.say(f"note: {note}")
     notes += predictor.engine_notes
     predictions = from_probabilities(manifest, p, list(predictor.classes))
+    own = folder.metrics()
     metrics = figures_of(
         predictions,
         recipe.evaluate,
         temperature=predictor.networks[0].temperature if len(predictor.networks) == 1 else None,
-        operating_points=folder.metrics()["_operating_points"],
+        operating_points=own["_operating_points"],
         seed=recipe.training.seed,
     )
     metrics["_about"]["notes"] = notes
+    metrics["_called"] = elsewhere.called(predictions)
+    metrics["_pairs"] = elsewhere.pairs(predictions, seed=recipe.training.seed)
+    metrics["_drop"] = elsewhere.drops(own.get("test", {}), metrics["test"])
     request = {"data": list(data), "settings": list(settings)}
     name = "+".join(sorted(set(manifest["source"].str.replace("/", "-"))))
     out = out or _own_folder(folder.path / "evaluations", name, request)

@@ -38,6 +38,18 @@ class Place:
         out[self.film] = cv2.resize(shown, (width, height), interpolation=how)
         return out
 
+    def on_square(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """A mask of the film (H, W) on the square (side, side); false where the square shows nothing of the film."""
+        if mask.shape != self.shape:
+            raise ValueError(f"a mask of the film is {self.shape}, not {mask.shape}")
+        shown = np.ascontiguousarray(mask[self.film], np.float32)
+        height, width = (part.stop - part.start for part in self.square)
+        shrinks = height < shown.shape[0] and width < shown.shape[1]
+        how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+        out = np.zeros((self.side_px, self.side_px), bool)
+        out[self.square] = cv2.resize(shown, (width, height), interpolation=how) >= 0.5
+        return out
+
 
 def place_of(pixels: NDArray[np.uint8], how: Prepare) -> Place:
     """Where `image.prepare.prepared` puts a film, uint8 (H, W): centre crop, lungs' box, padding where aspect is kept.

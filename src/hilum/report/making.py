@@ -31,6 +31,13 @@ FILES = {
     "predictions.csv": "what the model said of each film",
     "metrics.json": "the figures of this page, with intervals and n",
     "audit.json": "the audit's checks",
+    "explanations/explanations.csv": "how much of each film's map lies inside the lungs, and whether to believe it",
+    "explanations/maps.html": "films with their maps",
+    "concepts.html": "kinds of patches that speak for or against a class",
+    "concepts.csv": "the figures of each concept",
+    "mistakes.html": "each misclassified film with maps and the training films nearest to it",
+    "mistakes.csv": "the misclassified films and their neighbours",
+    "paperwork/model-card.md": "a model card; TRIPOD+AI and CLAIM lie beside it",
     "ensemble.json": "the runs that it is made of, their weights' SHA-256, how they are combined",
 }
 FIELDS = ("patient_id", "view", "sex", "age_years", "offset_days")

@@ -7,7 +7,21 @@ from typing import Annotated
 
 import typer
 
-from hilum.cli import audit, compare, crossval, data, ensemble, recipes, run, search, segment, weights
+from hilum.cli import (
+    audit,
+    compare,
+    concepts,
+    crossval,
+    data,
+    ensemble,
+    explain,
+    paperwork,
+    recipes,
+    run,
+    search,
+    segment,
+    weights,
+)
 from hilum.cli.console import terminal
 
 app = typer.Typer(
@@ -25,6 +39,10 @@ for command in (
     run.evaluate,
     compare.compare,
     audit.audit,
+    explain.explain,
+    concepts.concepts,
+    concepts.mistakes,
+    paperwork.paperwork,
     ensemble.ensemble,
     run.predict,
     run.doctor,

@@ -6,18 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from hilum.errors import DataError, HilumError
-from hilum.report import figures
+from hilum.errors import DataError
 from hilum.report.facts import Context, Draw, Facts
-from hilum.report.films import Thumbnail, along_the_ranks, misclassified, samples, small, thumbnail
+from hilum.report.films import Thumbnail, along_the_ranks, samples, thumbnail
 
 # About 5 kB each: what keeps a report of any run far below 6 MB.
 MOST_SAMPLES = 60
 MOST_JUDGED = 40
-MOST_MISTAKES = 60
 _MOST_BARS = 5
 
 
@@ -62,7 +59,7 @@ def sample_cards(
     drawn = samples(films, _each(6, MOST_SAMPLES, classes))
     counts = films["class"].value_counts()
     return [
-        (name, int(counts[name]), [film_card(row, with_source=with_source) for row in _rows(drawn[name])])
+        (name, int(counts[name]), [film_card(row, with_source=with_source) for row in rows_of(drawn[name])])
         for name in classes
         if name in drawn
     ]
@@ -70,7 +67,7 @@ def sample_cards(
 
 def film_card(row: Mapping[str, Any], *, with_source: bool) -> Card:
     """The card of a film of a manifest with `class`, which no model has judged."""
-    return _card(row, {}, (), with_source)
+    return judged_card(row, {}, (), with_source)
 
 
 def judged_films(facts: Facts, draw: Draw) -> Context:
@@ -82,35 +79,21 @@ def judged_films(facts: Facts, draw: Draw) -> Context:
     for name in facts.classes:
         of_class = rows[rows["label"] == name]
         if len(of_class):
-            chosen = _rows(along_the_ranks(of_class, f"p_{name}", each))
+            chosen = rows_of(along_the_ranks(of_class, f"p_{name}", each))
             groups.append(
-                (name, len(of_class), [_card(row, facts.colours, facts.classes, facts.many_sources) for row in chosen])
+                (
+                    name,
+                    len(of_class),
+                    [judged_card(row, facts.colours, facts.classes, facts.many_sources) for row in chosen],
+                )
             )
     if not groups:
         raise DataError(f"no film of the {part} part has a known class")
     return {"part": part, "groups": groups}
 
 
-def mistakes(facts: Facts, draw: Draw) -> Context:
-    """The misclassified films, the most confident first."""
-    part = facts.judged
-    rows = facts.films[(facts.films["part"] == part) & facts.films["label"].notna()]
-    wrong = misclassified(rows)
-    chosen = _rows(wrong.head(MOST_MISTAKES))
-    sheet = _sheet(chosen[:24])
-    if sheet:
-        draw(figures.film_sheet(sheet), "misclassified", "The misclassified films", "")
-    pairs = wrong.groupby(["label", "predicted"], observed=True).size().sort_values(ascending=False).head(8)
-    return {
-        "part": part,
-        "films": len(rows),
-        "wrong": len(wrong),
-        "cards": [_card(row, facts.colours, facts.classes, facts.many_sources) for row in chosen],
-        "pairs": [(row["label"], row["predicted"], row["n"]) for row in _rows(pairs.reset_index(name="n"))],
-    }
-
-
-def _card(row: Mapping[str, Any], colours: Mapping[str, str], classes: Sequence[str], with_source: bool) -> Card:
+def judged_card(row: Mapping[str, Any], colours: Mapping[str, str], classes: Sequence[str], with_source: bool) -> Card:
+    """The card of a film of the predictions, with what the manifest knows of it; without classes, of no prediction."""
     true = _text(row.get("label" if classes else "class")) or "unknown"
     p = {name: float(row[f"p_{name}"]) for name in classes}
     first = sorted(classes, key=lambda name: -p[name])[:_MOST_BARS]
@@ -138,18 +121,8 @@ def _card(row: Mapping[str, Any], colours: Mapping[str, str], classes: Sequence[
     )
 
 
-def _sheet(rows: Sequence[Mapping[str, Any]]) -> list[tuple[np.ndarray, str]]:
-    films = []
-    for row in rows:
-        caption = f"{row['label']}, called\n{row['predicted']} ({row['confidence']:.2f})"
-        try:
-            films.append((small(_text(row.get("path"))), caption))
-        except HilumError:
-            continue  # the card in the page says why
-    return films
-
-
-def _rows(films: pd.DataFrame) -> list[dict[str, Any]]:
+def rows_of(films: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows as records."""
     return [{str(name): value for name, value in row.items()} for row in films.to_dict("records")]
 
 

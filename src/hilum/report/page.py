@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from hilum.errors import HilumError
 from hilum.evaluation.run_folder import RunFolder
 from hilum.files import write_text
-from hilum.report import audit, folds, gallery, judging, making, members
+from hilum.report import audit, folds, gallery, judging, making, maps, members, mistakes
 from hilum.report.facts import Facts
 from hilum.report.html import Picture, templates
 from hilum.report.palette import inline_svg, save
@@ -45,7 +45,8 @@ SECTIONS = (
     Section("curves", "Curves", judging.curves),
     Section("points", "Operating points", judging.operating_points),
     Section("judged", "Films and their probabilities", gallery.judged_films),
-    Section("mistakes", "The misclassified films", gallery.mistakes),
+    Section("maps", "Where the model looks", maps.section),
+    Section("mistakes", "The misclassified films", mistakes.section),
     Section("again", "How to run it again", making.again),
     Section("files", "Files of this run", making.files),
 )
@@ -71,6 +72,7 @@ def render(facts: Facts) -> str:
         "audit": not audited,
         "folds": not facts.folds,
         "members": not facts.is_ensemble,
+        "maps": not (facts.run.path / maps.FOLDER / "explanations.json").is_file(),
         "training": bool(facts.folds) or facts.is_ensemble,
     }
     made = [(section, _html(jinja, section, facts)) for section in SECTIONS if not absent.get(section.name)]

@@ -72,6 +72,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--peer", action="store_true", help="run the plain script on the same parts too")
     parser.add_argument("--recipe", default="fine-tune")
     parser.add_argument("--keep", type=Path, help="keep the runs in this folder")
+    parser.add_argument("--note", default="", help="said of these runs, as: other work ran beside it")
     parser.add_argument("--out", type=Path, default=HERE / "results" / "accuracy.md")
     return parser.parse_args()
 
@@ -99,6 +100,7 @@ def _row(name: str, arguments: argparse.Namespace, folder: Path) -> dict[str, An
     packages = ", ".join(f"{name} {about['packages'][name]}" for name in ("torch", "timm", "lightning"))
     machine = (
         f"{about['processor']}, {about['cores']} cores, {about['memory_gib']} GiB; hilum {about['hilum']}, {packages}"
+        + (f"; {arguments.note}" if arguments.note else "")
     )
     return {"lines": lines, "command": shlex.join([*words[:-1], f"runs/{name}"]), "machine": machine}
 

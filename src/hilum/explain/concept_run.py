@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,6 +44,7 @@ from hilum.training.prepared import Films
 FILMS_LOOKED_AT = 200
 _TOGETHER = 8  # films whose patches are kept in one file
 _PATCH_PX, _ORANGE = 128, np.array([230, 97, 0], np.float64)
+Pixels = NDArray[np.uint8]
 _FRACTIONS = {2: "half", 3: "third", 5: "fifth"}
 
 
@@ -137,18 +138,21 @@ def _patches(network: Trained, films: Films, shas: Sequence[str], cut: Sequence[
             rows, named = films.rows[start : start + _TOGETHER], shas[start : start + _TOGETHER]
             pixels = films.cache.read(rows)
 
-            def each(change: object, pixels: NDArray[np.uint8] = pixels) -> Iterator[NDArray[np.uint8]]:
-                for film in pixels:
-                    yield change(film, cut)  # type: ignore[operator]
-                    advance(len(cut))
-
-            of_features = kept(network, ["patches", list(CUTS), *named], by_feature, each(enlarged))
-            z = kept(network, ["hidden", list(CUTS), *named], by_logit, each(hidden))
+            of_features = kept(network, ["patches", list(CUTS), *named], by_feature, _changed(enlarged, pixels, cut))
+            advance(len(rows) * len(cut))
+            z = kept(network, ["hidden", list(CUTS), *named], by_logit, _changed(hidden, pixels, cut))
+            advance(len(rows) * len(cut))
             odds = log_odds(z, network.temperature).reshape(len(rows), 1 + len(cut), -1)
             features.append(of_features)
             lost.append((odds[:, :1] - odds[:, 1:]).reshape(len(rows) * len(cut), -1))
     numbers = np.arange(len(films) * len(cut))
     return Patches(numbers // len(cut), numbers % len(cut), np.concatenate(features), np.concatenate(lost))
+
+
+def _changed(
+    change: Callable[[Pixels, Sequence[Square]], Pixels], films: Pixels, cut: Sequence[Square]
+) -> Iterator[Pixels]:
+    return (change(film, cut) for film in films)
 
 
 def _inside_lungs(films: Films, patches: Patches, cut: Sequence[Square], progress: Progress) -> NDArray[np.float64]:

@@ -224,7 +224,7 @@ def clustered(features: NDArray[np.floating], count: int, seed: int) -> tuple[In
 
     length = np.linalg.norm(features, axis=1, keepdims=True)
     unit = np.divide(features, length, out=np.zeros_like(features), where=length > 0)
-    fitted = KMeans(min(count, len(np.unique(unit, axis=0))), n_init=_STARTS, random_state=seed).fit(unit)
+    fitted = KMeans(min(count, len(unit)), n_init=_STARTS, random_state=seed).fit(unit)
     numbers = fitted.labels_.astype(np.int64)
     centres = fitted.cluster_centers_
     centres = centres / np.maximum(np.linalg.norm(centres, axis=1, keepdims=True), np.finfo(np.float32).tiny)

@@ -85,7 +85,7 @@ def explain_mistakes(
     sided = _sided(wrong, train, found)
     shown = wrong.head(MOST_ON_PAGE)
     maps = _maps(explainer, shown, progress)
-    top = max((float(np.max(each.values)) for both in maps for each in both if isinstance(each, FilmMap)), default=0.0)
+    top = max((float(each.heat.max()) for both in maps for each in both if isinstance(each, FilmMap)), default=0.0)
     many = len(manifest["source"].unique()) > 1
     colours = class_colours(network.classes)
     with progress.task("drawing films", len(shown)) as advance:
@@ -133,20 +133,21 @@ def _maps(
     explainer: Explainer, wrong: pd.DataFrame, progress: Progress
 ) -> list[tuple[FilmMap | FilmError, FilmMap | FilmError]]:
     """Of each film the map of the class called, and of the true one."""
-    numbers = {name: number for number, name in enumerate(explainer.classes)}
-    found = []
-    with progress.task("maps of misclassified films", len(wrong)) as advance:
-        looked = sorted(
-            explainer.look([Path(str(path)) for path in wrong["path"]], workers=None), key=lambda each: each[0]
-        )
-        for (_, film), row in zip(looked, rows_of(wrong), strict=True):
+    rows = rows_of(wrong)
+    found: dict[int, tuple[FilmMap | FilmError, FilmMap | FilmError]] = {}
+    with progress.task("maps of misclassified films", len(rows)) as advance:
+        paths = [Path(str(row["path"])) for row in rows]
+        for index, film in explainer.look(paths, wrong["view"].fillna("").astype(str).tolist()):
             if isinstance(film, FilmError):
-                found.append((film, film))
+                found[index] = film, film
             else:
-                both = [explainer.maps_of([film], _METHOD, numbers[row[key]])[0] for key in ("predicted", "label")]
-                found.append((both[0], both[1]))
+                called, true = (explainer.class_number(str(rows[index][key])) for key in ("predicted", "label"))
+                found[index] = (
+                    explainer.maps_of([film], _METHOD, called)[0],
+                    explainer.maps_of([film], _METHOD, true)[0],
+                )
             advance(1)
-    return found
+    return [found[index] for index in range(len(rows))]
 
 
 def _looked(row: dict[str, Any], both: tuple[FilmMap | FilmError, FilmMap | FilmError], top: float) -> list[Looked]:

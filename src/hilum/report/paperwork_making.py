@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from hilum.data.leaks import describe, find_leaks
 from hilum.data.words import count_of, enumerated
+from hilum.errors import HilumError
 from hilum.recipe.schema import Augment, Prepare, Stage
 from hilum.report.facts import Facts
 from hilum.report.limits import limits as limits_of
@@ -142,7 +143,10 @@ def _model(facts: Facts) -> Lines:
         + (f", dropout {model.dropout:g}" if model.dropout else "")
         + "."
     ]
-    count = _parameters(facts)
+    try:
+        count = _parameters(facts)
+    except HilumError:  # a run whose weights are not there still tells its recipe
+        count = 0
     return [*lines, f"{count / 1e6:.2f} million numbers in its weights." if count else ""]
 
 

@@ -85,7 +85,7 @@ def _kind(annotation: Any) -> str:
         return _kind(inner[0])
     if origin is Literal:
         return " or ".join(f"`{value}`" for value in inner)
-    if origin is list:
+    if origin in (list, tuple):
         return f"list of {_kind(inner[0])}"
     if origin is dict:
         return f"{_kind(inner[0])} -> {_kind(inner[1])}"

@@ -54,9 +54,9 @@ def _lines(table: pd.DataFrame) -> list[str]:
     if speaking.empty:
         return ["no kind of patch speaks for or against a class more than chance would have it"]
     return [
-        f"concept {row['concept']} speaks {row['speaks']} {row['class']}: hidden, its odds are "
-        f"{factor(row['log_odds_lost_beyond_others'], row['low'], row['high'])} of those with another square hidden, "
-        f"n = {row['films']} films of {row['patients']} patients"
+        f"concept {row['concept']} speaks {row['speaks']} {row['class']}: its odds "
+        f"{factor(row['log_odds_lost_beyond_others'], row['low'], row['high'])} when a patch is hidden, beside other "
+        f"squares of the film, n = {row['films']} films of {row['patients']} patients"
         for row in speaking.to_dict("records")
     ]
 

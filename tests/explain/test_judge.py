@@ -66,17 +66,24 @@ def test_a_map_of_edges_survives_random_weights_and_is_refused() -> None:
     # It never asks the network, so it cannot change: the failure that Adebayo et al. found in guided backpropagation.
     films = np.random.default_rng(0).random((6, 64, 64)).astype(np.float32)
     edges = np.abs(np.diff(films, axis=2, prepend=0))
-    assert likeness(edges, edges).survives
-    assert likeness(edges, 0.01 * edges).survives  # however weak
+    assert likeness(edges, [edges, edges]).survives
+    assert likeness(edges, [0.01 * edges]).survives  # however weak
 
 
 def test_maps_of_other_places_do_not_survive() -> None:
     one = np.stack([blob(16, 16), blob(40, 20), blob(20, 50)])
     other = np.stack([blob(50, 50), blob(20, 50), blob(50, 10)])
-    assert not likeness(one, other).survives
-    assert likeness(one, -one) == Likeness(pytest.approx(-1.0), 0.0, 3)
+    assert not likeness(one, [other]).survives
+    assert likeness(one, [-one]) == Likeness(pytest.approx(-1.0), 0.0, 3, 1)
 
 
 def test_a_network_that_no_longer_reacts_has_maps_unlike_any() -> None:
     one = np.stack([blob(16, 16), blob(40, 20)])
-    assert likeness(one, np.zeros_like(one)) == Likeness(0.0, 0.0, 2)
+    assert likeness(one, [np.zeros_like(one)]) == Likeness(0.0, 0.0, 2, 1)
+
+
+def test_a_likeness_whose_sign_each_draw_throws_anew_is_none() -> None:
+    one = np.stack([blob(16, 16), blob(40, 20), blob(20, 50)])
+    found = likeness(one, [one, -one])
+    assert found.spearman == pytest.approx(0.0)
+    assert not likeness(one, [one, -one, -one]).survives

@@ -7,7 +7,6 @@ compared with those of the same network whose weights are all random, the end of
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -21,16 +20,14 @@ from hilum.model.classifier import Classifier
 Films = NDArray[np.uint8]
 Ints = NDArray[np.int64]
 
-DRAWS = 2  # networks with random weights that each film's map is compared with
+DRAWS = 6  # networks with random weights that each film's map is compared with
 
 
 def survival(classifier: Classifier, films: Films, classes: Ints, method: str) -> Likeness:
     """How much the maps of prepared films, uint8 (n, side, side), for their classes, are like those of no learning."""
     trained = maps(classifier, films, classes, method).values
-    drawn: Sequence[NDArray[np.float32]] = [
-        maps(at_random(classifier, films, seed=seed), films, classes, method).values for seed in range(DRAWS)
-    ]
-    return likeness(np.tile(trained, (DRAWS, 1, 1)), np.concatenate(drawn))
+    twins = (at_random(classifier, films, seed=seed) for seed in range(DRAWS))
+    return likeness(trained, [maps(twin, films, classes, method).values for twin in twins])
 
 
 def at_random(classifier: Classifier, films: Films, *, seed: int) -> Classifier:

@@ -28,6 +28,8 @@ Films = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
+_NOT_SIDE_BY_SIDE = ("lateral", "oblique", "axial", "coronal")
+
 
 @dataclass(frozen=True)
 class Seen:
@@ -98,9 +100,15 @@ class Explainer:
             made = self.maps_of([film for _, film in read], method, number)
             yield from zip([index for index, _ in read], made, strict=True)
 
-    def look(self, paths: Sequence[Path], *, workers: int | None = 1) -> Iterator[tuple[int, Seen | FilmError]]:
-        """(index, film as the network sees it, with its lungs), or (index, FilmError), in any order."""
-        return map_films(partial(seen, how=self.network.preparation), paths, workers=workers)
+    def look(
+        self, paths: Sequence[Path], views: Sequence[str] = (), *, workers: int | None = 1
+    ) -> Iterator[tuple[int, Seen | FilmError]]:
+        """(index, film as the network sees it, with its lungs), or (index, FilmError), in any order.
+
+        views: of the films, as a manifest has them, "" where unknown.
+        """
+        items = list(zip(paths, views or [""] * len(paths), strict=True))
+        return map_films(partial(_seen, how=self.network.preparation), items, workers=workers)
 
     def maps_of(self, films: Sequence[Seen], method: str, class_: int | None) -> list[FilmMap]:
         """The maps of films that were looked at, in their order; for a class number, or each for the class called."""
@@ -132,14 +140,24 @@ class Explainer:
         return self.classes.index(name)
 
 
-def seen(path: Path, how: Prepare) -> Seen:
-    """A film and its lungs as a preparation shows them. FilmError: not readable, or no film of the chest (DICOM)."""
+def seen(path: Path, how: Prepare, *, view: str = "") -> Seen:
+    """A film and its lungs as a preparation shows them; view: as a manifest has it, else the DICOM header's.
+
+    Lungs are not believed where the view shows no two of them side by side. FilmError: not readable, or no film of the
+    chest (DICOM).
+    """
     prepared = prepared_file(path, how, chest_only=True)
-    pixels = decode(path).pixels
-    place = place_of(pixels, how)
-    found = lungs_of(pixels)
-    there = np.zeros(pixels.shape, bool) if found.doubt else found.mask(*pixels.shape)
-    return Seen(prepared.pixels, place, place.on_square(there), found.doubt)
+    film = decode(path)
+    place = place_of(film.pixels, how)
+    view = view or (film.header.view if film.header else None) or ""
+    found = lungs_of(film.pixels)
+    doubt = f"the view is {view}" if view in _NOT_SIDE_BY_SIDE else found.doubt
+    there = np.zeros(film.pixels.shape, bool) if doubt else found.mask(*film.pixels.shape)
+    return Seen(prepared.pixels, place, place.on_square(there), doubt)
+
+
+def _seen(item: tuple[Path, str], how: Prepare) -> Seen:
+    return seen(item[0], how, view=item[1])
 
 
 def in_batches(

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from hilum.errors import FilmError, RequestError
+from hilum.errors import DataError, FilmError, RequestError
 from hilum.explain import judge
 from hilum.explain.at_random import DRAWS, survival
 from hilum.explain.curves import curves
@@ -21,15 +20,13 @@ from hilum.explain.explainer import Explainer, FilmMap, Seen, in_batches
 from hilum.explain.figures import figures_by_class
 from hilum.explain.maps import METHODS, need_method
 from hilum.explain.part import films_of_part
+from hilum.explain.pictures import Kept, write_pictures
 from hilum.files import whole_file, write_json
 from hilum.image.decode import decode
 from hilum.image.facts import reason
-from hilum.image.lungs import Lungs
-from hilum.image.prepare import lungs_of
 from hilum.progress import SILENT, Progress
 from hilum.report.films import samples
-from hilum.report.maps import write_page
-from hilum.report.overlay import overlay, webp
+from hilum.report.maps import FOLDER, read, write_page
 
 COLUMNS = {
     "image_id": "the film",
@@ -56,10 +53,9 @@ COLUMNS = {
     "picture": "the film in the gallery, below this folder",
     "overlay": "the map on it",
 }
-CHECKED = 24  # films whose maps are compared with those of random weights
-CURVED = 90  # films with insertion and deletion, each of 29 forward passes
+CHECKED = 12  # films whose maps are compared with those of random weights
+CURVED = 60  # films with insertion and deletion, each of 29 forward passes
 SHOWN = 36  # films in the gallery of a part
-_PICTURE_PX = 512
 _TOP = 0.95  # the films' highest values up to this quantile fit the colour scale
 
 
@@ -70,15 +66,6 @@ class Explained:
     path: Path
     table: pd.DataFrame
     summary: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class _Kept:
-    """A map that the gallery shows: the row of its film, and its place."""
-
-    film: int
-    method: str
-    made: FilmMap
 
 
 def explain_part(
@@ -102,14 +89,11 @@ def explain_part(
     folder = explainer.network.run
     asked = folder.recipe().explain
     part = part or asked.part
-    rows = films_of_part(folder, part)
-    known = rows[rows["label"].notna()].rename(columns={"label": "true"}).assign(**{"class": lambda row: row["true"]})
-    each = -(-(films or asked.films) // max(1, known["true"].nunique()))
-    drawn = pd.concat(list(samples(known, each).values())).rename(columns={"true": "label"})
-    about = {"part": part, "films_of_part": len(rows)}
+    rows = _own_films(explainer, part, films or asked.films)
+    about = {"part": part, "films_of_part": int((folder.predictions()["part"] == part).sum())}
     named = list(methods) or list(asked.methods) or ["grad-cam"]
-    where = out or folder.path / "explanations"
-    return _explain(explainer, _interleaved(drawn), named, class_, where, about, workers, progress)
+    where = out or folder.path / FOLDER
+    return _explain(explainer, rows, named, class_, where, about, workers, progress)
 
 
 def explain_films(
@@ -128,10 +112,19 @@ def explain_films(
     """
     explainer = Explainer(run)
     rows = pd.DataFrame({"image_id": [str(path) for path in paths], "path": [str(path) for path in paths]})
-    for name in ("patient_id", "source", "label"):
+    for name in ("patient_id", "source", "label", "view"):
         rows[name] = pd.Series(pd.NA, index=rows.index, dtype="string")
     named = list(methods) or list(explainer.network.run.recipe().explain.methods) or ["grad-cam"]
     return _explain(explainer, rows, named, class_, out, {"part": None}, workers, progress)
+
+
+def _own_films(explainer: Explainer, part: str, films: int) -> pd.DataFrame:
+    """About so many films of a part, of each class alike and the classes in turn, so that any first ones are of all."""
+    rows = films_of_part(explainer.network.run, part)
+    known = rows[rows["label"].notna()].assign(**{"class": lambda row: row["label"]})
+    each = -(-films // max(1, known["label"].nunique()))
+    drawn = pd.concat(list(samples(known, each).values()))
+    return drawn.assign(_turn=drawn.groupby("class").cumcount()).sort_values("_turn", kind="stable")
 
 
 def _explain(
@@ -149,21 +142,25 @@ def _explain(
     for method in methods:
         need_method(method)
     rows = rows.reset_index(drop=True)
-    checks = _checks(explainer, rows, methods, number, progress)
+    checks = _checks(explainer, methods, progress)
     lines: list[dict[str, Any]] = []
-    kept: list[_Kept] = []
+    kept: list[Kept] = []
     with progress.task("explaining films", len(rows)) as advance:
         paths = [Path(path) for path in rows["path"]]
-        for batch in in_batches(explainer.look(paths, workers=workers)):
+        views = rows["view"].fillna("").tolist()
+        for batch in in_batches(explainer.look(paths, views, workers=workers)):
             for method in methods:
                 for film, made in _maps(explainer, batch, method, number):
-                    refused = bool(checks.get(method) and checks[method].survives)
+                    check = checks[method]
+                    refused = check is not None and check.survives
                     lines.append(_line(explainer, rows.loc[film], film, method, made, refused=refused))
                     if isinstance(made, FilmMap) and film < SHOWN:
-                        kept.append(_Kept(film, method, made))
+                        kept.append(Kept(film, method, made))
             advance(len(batch))
-    tops = {method: _top(lines, method) for method in methods}
-    places = _write_pictures(kept, rows, tops, out, own_pixels=about["part"] is None)
+    # Single films share the scale of the run's films, where that is known, so that a weak map of one looks weak.
+    known = {} if about["part"] else {method: _left_in_run(explainer, method).get("top") for method in methods}
+    tops = {method: known.get(method) or _top(lines, method) for method in methods}
+    places = write_pictures(kept, rows, tops, out, own_pixels=about["part"] is None)
     lines.sort(key=lambda line: (line.pop("_film"), methods.index(line["method"])))
     table = pd.DataFrame(lines)
     for name in ("picture", "overlay"):
@@ -177,28 +174,44 @@ def _explain(
     return Explained(out, table, summary)
 
 
-def _interleaved(drawn: pd.DataFrame) -> pd.DataFrame:
-    """The classes in turn, so that the first films of any number are of every class."""
-    turn = drawn.groupby("class").cumcount()
-    return drawn.assign(_turn=turn).sort_values("_turn", kind="stable").drop(columns="_turn")
+def _checks(explainer: Explainer, methods: list[str], progress: Progress) -> dict[str, judge.Likeness | None]:
+    """How much each method's maps are like those of random weights, on the run's own films, whatever is explained.
 
-
-def _checks(
-    explainer: Explainer, rows: pd.DataFrame, methods: list[str], class_: int | None, progress: Progress
-) -> dict[str, judge.Likeness]:
-    """What the maps of the first films share with those of random weights."""
-    paths = [Path(path) for path in rows["path"][:CHECKED]]
+    None where that cannot be known, because those films are gone.
+    """
+    run = explainer.network.run
+    found: dict[str, judge.Likeness | None] = {name: _known_check(explainer, name) for name in methods}
+    unknown = [name for name in methods if found[name] is None]
+    if not unknown:
+        return found
+    paths = [Path(path) for path in _own_films(explainer, run.recipe().explain.part, CHECKED)["path"][:CHECKED]]
     films = [film for _, film in explainer.look(paths) if isinstance(film, Seen)]
     if not films:
-        return {}
+        return found
     squares = np.stack([film.pixels for film in films])
-    found = explainer.probabilities(squares).argmax(1) if class_ is None else np.full(len(films), class_, np.int64)
-    checks = {}
-    with progress.task("comparing maps with those of random weights", len(methods)) as advance:
-        for method in methods:
-            checks[method] = survival(explainer.network.classifier, squares, found, method)
+    called = explainer.probabilities(squares).argmax(1)
+    with progress.task("comparing maps with those of random weights", len(unknown)) as advance:
+        for method in unknown:
+            found[method] = survival(explainer.network.classifier, squares, called, method)
             advance(1)
-    return checks
+    return found
+
+
+def _left_in_run(explainer: Explainer, method: str) -> dict[str, Any]:
+    """What an earlier call with the same weights says of a method; empty where there was none."""
+    try:
+        _, about = read(explainer.network.run.path / FOLDER)
+        same = about["weights_sha256"] == explainer.network.sha256
+        return dict(about["methods"][method]) if same else {}
+    except (DataError, KeyError, TypeError):  # none yet, another version's, or broken: it is made anew
+        return {}
+
+
+def _known_check(explainer: Explainer, method: str) -> judge.Likeness | None:
+    check = _left_in_run(explainer, method).get("check")
+    if not check or check.get("draws") != DRAWS:
+        return None
+    return judge.Likeness(*(check[field.name] for field in fields(judge.Likeness)))
 
 
 def _maps(
@@ -232,7 +245,7 @@ def _line(
         **{f"p_{name}": p for name, p in zip(explainer.classes, made.p.tolist(), strict=True)},
     }
     finding = _finding(row, made)
-    if finding is not None:
+    if finding is not None and str(line["label"]) == line["class"]:  # another class's map has nothing to find there
         pointed = judge.points_inside(made.heat, finding)
         line |= {"pointing": None if pointed is None else int(pointed), "finding_area": float(finding.mean())}
         line["inside_finding"] = judge.mass_inside(made.heat, finding)
@@ -273,66 +286,10 @@ def _top(lines: list[dict[str, Any]], method: str) -> float:
     return max(float(np.quantile(peaks, _TOP)), 1e-12) if peaks else 1.0
 
 
-def _write_pictures(
-    kept: list[_Kept], rows: pd.DataFrame, tops: dict[str, float], out: Path, *, own_pixels: bool
-) -> dict[tuple[str, str], dict[str, str]]:
-    """The gallery's pictures; (image_id, method) -> picture and overlay, as paths below `out`."""
-    places: dict[tuple[str, str], dict[str, str]] = {}
-    for each in kept:
-        row = rows.loc[each.film]
-        pixels = decode(Path(row["path"])).pixels
-        found = lungs_of(pixels)
-        name = f"{each.film + 1:03d}"
-        files = {"picture": f"pictures/{name}.webp", "overlay": f"pictures/{name}-{each.method}.webp"}
-        height, width = _within(pixels.shape, _PICTURE_PX)
-        _write(out / files["picture"], webp(_resized(pixels, height, width)))
-        _write(out / files["overlay"], webp(_drawn(pixels, each.made, found, tops[each.method], (height, width))))
-        if own_pixels:
-            drawn = _drawn(pixels, each.made, found, tops[each.method], pixels.shape)
-            place = out / "overlays" / f"{name}-{Path(row['path']).stem}-{each.method}.png"
-            _write(place, bytes(cv2.imencode(".png", drawn[:, :, ::-1])[1]))
-        places[(row["image_id"], each.method)] = files
-    for file in (out / "pictures").glob("*.webp"):  # of an earlier request
-        if not any(f"pictures/{file.name}" in files.values() for files in places.values()):
-            file.unlink()
-    return places
-
-
-def _drawn(
-    pixels: NDArray[np.uint8], made: FilmMap, found: Lungs, top: float, shape: tuple[int, ...]
-) -> NDArray[np.uint8]:
-    height, width = shape
-    seen = np.zeros(pixels.shape, np.uint8)
-    seen[made.seen.place.film] = 1
-    return overlay(
-        _resized(pixels, height, width),
-        _resized(made.on_film(), height, width),
-        top,
-        lungs=None if found.doubt else found.mask(height, width),
-        seen=_resized(seen, height, width) > 0,
-    )
-
-
-def _resized(picture: NDArray[Any], height: int, width: int) -> NDArray[Any]:
-    if picture.shape == (height, width):
-        return picture
-    return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA))
-
-
-def _within(shape: tuple[int, ...], most: int) -> tuple[int, int]:
-    scale = min(1.0, most / max(shape))
-    return max(1, round(shape[0] * scale)), max(1, round(shape[1] * scale))
-
-
-def _write(path: Path, content: bytes) -> None:
-    with whole_file(path) as part:
-        part.write_bytes(content)
-
-
 def _summary(
     explainer: Explainer,
     table: pd.DataFrame,
-    checks: dict[str, judge.Likeness],
+    checks: dict[str, judge.Likeness | None],
     tops: dict[str, float],
     methods: list[str],
     about: dict[str, Any],
@@ -358,7 +315,7 @@ def _summary(
                 "meaning": METHODS[name].meaning,
                 "source": METHODS[name].source,
                 "top": tops[name],
-                "check": _check(checks.get(name)),
+                "check": _check(checks[name]),
                 "figures": figures_by_class(
                     table[(table["method"] == name) & table["error"].isna()], recipe.evaluate, recipe.training.seed
                 ),
@@ -371,4 +328,4 @@ def _summary(
 def _check(found: judge.Likeness | None) -> dict[str, Any] | None:
     if found is None:
         return None
-    return {**asdict(found), "draws": DRAWS, "most": judge.MOST_ALIKE, "survives": found.survives}
+    return {**asdict(found), "most": judge.MOST_ALIKE, "survives": found.survives}

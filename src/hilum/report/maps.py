@@ -157,8 +157,8 @@ def verdict(method: Mapping[str, Any]) -> dict[str, Any]:
 
 def _alike(check: Mapping[str, Any]) -> str:
     return (
-        f"rank correlation {check['spearman']:.2f}, structural similarity {check['ssim']:.2f}, medians of "
-        f"{count_of(check['n'], 'comparison')}; refused from {check['most']:g} on"
+        f"rank correlation {check['spearman']:.2f}, structural similarity {check['ssim']:.2f}, of "
+        f"{count_of(check['n'], 'film')} and {count_of(check['draws'], 'draw')}; refused from {check['most']:g} on"
     )
 
 

@@ -46,3 +46,11 @@ def test_the_engine_can_be_chosen(run: Path, elsewhere: str, tmp_path: Path) -> 
     fast = hilum.evaluate(run, [elsewhere], out=tmp_path / "auto")
     difference = slow.predictions.filter(like="p_") - fast.predictions.filter(like="p_")
     assert difference.abs().to_numpy().max() <= 1e-4
+
+
+def test_the_drop_stands_beside_the_runs_own_figures(run: Path, elsewhere: str) -> None:
+    found = hilum.evaluate(run, [elsewhere], [TORCH])
+    drop = found.metrics["_drop"]["accuracy"]
+    assert drop["here"] == found.metrics["test"]["accuracy"]["value"]
+    assert drop["value"] == pytest.approx(drop["own"] - drop["here"])
+    assert sum(found.metrics["_called"]["normal"].values()) == 4

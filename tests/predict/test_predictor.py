@@ -5,7 +5,9 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import cv2
 import numpy as np
+import pandas as pd
 import pytest
 
 import hilum
@@ -76,3 +78,39 @@ def test_dicom_objects_that_are_no_chest_film_are_rows_with_their_reason(small_r
     refused = {name for name, error in errors.items() if isinstance(error, str)}
     assert refused == {"cr-extremity-jpeg2000", "nih-tagged-ct", "nih-dx-tagged-ribcage", "nih-position-xx"}
     assert "RIBCAGE" in errors["nih-dx-tagged-ribcage"]
+
+
+def test_what_is_no_chest_is_predicted_with_a_warning_and_without_one_where_nobody_looks(
+    small_run: Path, phantoms: Path, tmp_path: Path
+) -> None:
+    noise = tmp_path / "noise.png"
+    cv2.imwrite(str(noise), np.random.default_rng(0).integers(0, 255, (200, 200), dtype=np.uint8))
+    predictor = hilum.load(small_run)
+    table = predictor.predict([noise])
+    assert table["warnings"][0].startswith("no lungs: ")
+    assert table["predicted"].notna().all()
+    assert predictor.predict([noise], gate=False)["warnings"].isna().all()
+
+
+def test_the_classes_that_are_possible_are_those_of_the_validation_films_threshold(
+    small_run: Path, phantoms: Path, tmp_path: Path
+) -> None:
+    # A run that gave the truth of 100 validation films 0.01, 0.02 ... 1: of 101 x 0.9 the 91st largest is 0.10.
+    run = Path(shutil.copytree(small_run, tmp_path / "run"))
+    predictor = hilum.load(run)
+    truth = np.arange(1, 101) / 100
+    rows = {"image_id": [str(i) for i in range(100)], "part": "validation", "label": predictor.classes[0]}
+    rest = (1 - truth) / (len(predictor.classes) - 1)
+    rows |= {f"p_{name}": rest if k else truth for k, name in enumerate(predictor.classes)}
+    pd.DataFrame(rows).to_csv(run / "predictions.csv", index=False)
+    fitted = hilum.load(run)
+    assert fitted.sets is not None
+    assert fitted.sets.thresholds == pytest.approx([0.10] * len(predictor.classes))
+    table = fitted.predict(some_films(phantoms, 5), gate=False)
+    for _, row in table.iterrows():
+        asked = [name for name in predictor.classes if row[f"p_{name}"] >= 0.10]
+        assert row["possible"] == " or ".join(asked)
+
+
+def test_without_a_hundred_validation_films_no_set_is_promised(small_run: Path) -> None:
+    assert hilum.load(small_run / "weights.safetensors").sets is None

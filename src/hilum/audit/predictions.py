@@ -15,15 +15,14 @@ from hilum.audit.verdict import Check, not_done, verdict_of, worst_first
 from hilum.data.confounding import told_apart
 from hilum.data.words import count_of, enumerated
 from hilum.evaluation import conformal
+from hilum.evaluation.conformal import COVERAGE, FEWEST_FILMS
 from hilum.evaluation.intervals import bootstrap_weights, bounded_interval
 from hilum.evaluation.metrics import Bools, Floats, auroc, confusion, kappa, ratio
 from hilum.evaluation.shares import share_of
 from hilum.recipe.schema import Audit
 
 CONFIDENT = 0.9
-COVERAGE = 0.9
 _RESAMPLES = 500
-_FEWEST = 100  # validation films: ten of them are then outside their sets
 _EXAMPLES = 5
 _OF_FILMS = (
     "classes-within-a-source",
@@ -327,10 +326,10 @@ def prediction_sets(found: Brought, limits: Mapping[str, Limit], *, seed: int = 
     validation, judged = found.part("validation"), found.part("test")
     if validation.p is None or judged.p is None:
         return not_done(name, found.no_p, limits, advice="Bring probabilities.", n=len(judged))
-    if len(validation) < _FEWEST:
+    if len(validation) < FEWEST_FILMS:
         return not_done(
             name,
-            f"there are {len(validation)} labelled validation films with predictions, and {_FEWEST} are needed",
+            f"there are {len(validation)} labelled validation films with predictions, and {FEWEST_FILMS} are needed",
             limits,
             advice="Bring the predictions of the validation part, as rows with part = validation.",
             n=len(judged),

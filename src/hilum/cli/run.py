@@ -113,6 +113,9 @@ def predict(
     engine: Annotated[
         EngineName, typer.Option("--engine", help="auto: OpenVINO on a processor, where it is installed, else torch.")
     ] = EngineName.AUTO,
+    gate: Annotated[
+        bool, typer.Option(help="Look whether each film is a whole frontal film of a chest, and warn where it is not.")
+    ] = True,
 ) -> None:
     """Predict films. A file that cannot be read is a row with its error, and the others go on.
 
@@ -128,19 +131,22 @@ def predict(
     for note in predictor.notes:
         terminal.say(f"note: {note}")
     with stoppable(None, ""):
-        table = predictor.predict(paths, progress=terminal.progress())
+        table = predictor.predict(paths, gate=gate, progress=terminal.progress())
     if out is not None:
         from hilum.files import whole_file
 
         with whole_file(out) as part:
             table.to_csv(part, index=False)
     failed = int(table["error"].notna().sum())
-    terminal.answer({"films": len(table), "failed": failed, "rows": _records(table)})
+    warned = int(table["warnings"].notna().sum())
+    terminal.answer({"films": len(table), "failed": failed, "warned": warned, "rows": _records(table)})
     if out is None:
         _show_predictions(table)
     terminal.say(
         f"{len(table) - failed} of {len(table)} films predicted" + (f" into {out}" if out else "") + _failures(failed)
     )
+    if warned:
+        terminal.say(f"{warned} films should not be predicted, see the column warnings")
     terminal.say("Research use only: this is not a medical device.")
     if failed == len(table):
         raise typer.Exit(1)
@@ -223,7 +229,7 @@ def tell(metrics: dict[str, Any], path: Path, notes: list[str], more: Sequence[s
     terminal.say(f"report: {report}" if report.is_file() else f"figures: {path / 'metrics.json'}")
     terminal.say("Research use only: this is not a medical device.")
     folds = {"folds": metrics["_folds"]} if "_folds" in metrics else {}
-    beside = {name[1:]: metrics[name] for name in ("_called", "_pairs", "_drop") if name in metrics}
+    beside = {name[1:]: metrics[name] for name in ("_called", "_pairs", "_sets", "_drop") if name in metrics}
     terminal.answer({"run": str(path), "part": part, "metrics": metrics[part], "notes": notes, **folds, **beside})
 
 

@@ -19,6 +19,11 @@ from hilum.errors import DataError, RequestError
 from hilum.evaluation.metrics import Bools, Floats, Ints
 from hilum.evaluation.shares import Share, share_of
 
+# What `hilum predict` and the audit ask of the sets, and the validation films that they need: ten of them are then
+# outside their sets.
+COVERAGE = 0.9
+FEWEST_FILMS = 100
+
 
 @dataclass(frozen=True)
 class Conformal:

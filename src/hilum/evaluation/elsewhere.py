@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from hilum.evaluation.conformal import Conformal, judge
 from hilum.evaluation.intervals import bootstrap_weights, bounded_interval, patient_numbers
 from hilum.evaluation.metrics import auroc
 from hilum.evaluation.paired import unpaired_interval
-from hilum.evaluation.predictions import PREFIX, class_numbers, classes_of
+from hilum.evaluation.predictions import PREFIX, class_numbers, classes_of, probabilities_of
 
 FEW = 10  # patients; of fewer there is no interval worth telling
 _RESAMPLES = 500
@@ -100,6 +101,26 @@ def pairs(predictions: pd.DataFrame, *, seed: int = 0) -> dict[str, Figure]:
     return found
 
 
+def sets_kept(sets: Conformal, predictions: pd.DataFrame, *, seed: int = 0) -> Figure:
+    """How often the sets of the run hold the truth here: asked, and covered, single, right as value, low, high, n.
+
+    single: films with one class only, which are answered; right: of those, the share that is right.
+    """
+    films = predictions[predictions["label"].notna()]
+    y = class_numbers(films["label"], list(sets.classes))
+    patients = patient_numbers(films["patient_id"], films["image_id"])
+    kept = judge(sets.sets(probabilities_of(films)), y, sets.classes, patients, seed=seed)
+    shares = {"covered": kept.covered, "single": kept.single, "right": kept.right}
+    return {"asked": sets.coverage} | {
+        name: {key: _number(getattr(share, key)) for key in ("value", "low", "high")} | {"n": share.n}
+        for name, share in shares.items()
+    }
+
+
+def _number(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
 def sentences(metrics: Mapping[str, Any]) -> list[str]:
     """What a reader of an evaluation elsewhere must know first, from its metrics.json.
 
@@ -120,6 +141,13 @@ def sentences(metrics: Mapping[str, Any]) -> list[str]:
         lines.append(
             f"{first} against {second} alone: AUROC {figure['value']:.3f} [{figure['low']:.3f}, {figure['high']:.3f}], "
             f"n = {figure['n']} films"
+        )
+    if "_sets" in metrics:
+        covered = metrics["_sets"]["covered"]
+        lines.append(
+            f"sets of classes made to hold the truth for {100 * metrics['_sets']['asked']:.0f} % hold it here for "
+            f"{100 * covered['value']:.0f} % [{100 * covered['low']:.0f}, {100 * covered['high']:.0f}], "
+            f"n = {covered['n']} films"
         )
     for name, drop in metrics.get("_drop", {}).items():
         if "/" in name:

@@ -94,6 +94,8 @@ def evaluate(
     metrics["_about"]["notes"] = notes
     metrics["_called"] = elsewhere.called(predictions)
     metrics["_pairs"] = elsewhere.pairs(predictions, seed=recipe.training.seed)
+    if predictor.sets is not None:
+        metrics["_sets"] = elsewhere.sets_kept(predictor.sets, predictions, seed=recipe.training.seed)
     metrics["_drop"] = elsewhere.drops(own.get("test", {}), metrics["test"])
     request = {"data": list(data), "settings": list(settings)}
     name = "+".join(sorted(set(manifest["source"].str.replace("/", "-"))))

@@ -13,8 +13,10 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from hilum.errors import FilmError
+from hilum.evaluation.conformal import COVERAGE, FEWEST_FILMS, Conformal, fit
 from hilum.evaluation.folds import shared_notes
+from hilum.evaluation.predictions import class_numbers, classes_of, probabilities_of
+from hilum.evaluation.run_folder import RunFolder
 from hilum.image.facts import reason
 from hilum.image.prepare import settled
 from hilum.image.workers import map_films
@@ -22,8 +24,8 @@ from hilum.model import classifier as classifiers
 from hilum.model import machine
 from hilum.model.engine import Asked, Engine
 from hilum.model.inference import BATCH, logits, softmax
-from hilum.predict.films import films_of, prepared_each
-from hilum.predict.members import Combination, members_of, refuse_other_classes
+from hilum.predict.films import Taken, films_of, taken_in
+from hilum.predict.members import Combination, Members, members_of, refuse_other_classes
 from hilum.progress import SILENT, Progress
 from hilum.recipe.schema import Prepare
 
@@ -54,12 +56,14 @@ class Network:
 class Predictor:
     """One trained network, or several whose probabilities become one; all with the same classes in the same order.
 
-    notes: what every output must say of them.
+    notes: what every output must say of them. sets: from which probability on a class is possible, fitted on the run's
+    validation films; None where those are not to be had.
     """
 
     networks: tuple[Network, ...]
     combination: Combination
     notes: tuple[str, ...]
+    sets: Conformal | None = None
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -68,7 +72,8 @@ class Predictor:
     @property
     def preparations(self) -> tuple[Prepare, ...]:
         """The different ways in which films are prepared for the networks: a film is decoded once for each."""
-        return tuple(dict.fromkeys(network.preparation for network in self.networks))
+        hows = [network.preparation for network in self.networks]
+        return tuple(how for place, how in enumerate(hows) if how not in hows[:place])
 
     @property
     def engine_notes(self) -> tuple[str, ...]:
@@ -77,8 +82,9 @@ class Predictor:
 
     def probabilities(self, *films: Films) -> Floats:
         """Calibrated probabilities (N, K) of prepared films, uint8 (N, side, side), once for each of `preparations`."""
-        prepared = dict(zip(self.preparations, films, strict=True))
-        return self.combination(np.stack([each.probabilities(prepared[each.preparation]) for each in self.networks]))
+        hows = self.preparations
+        said = [each.probabilities(films[hows.index(each.preparation)]) for each in self.networks]
+        return self.combination(np.stack(said))
 
     def of_batches(
         self, batches: Iterable[Sequence[Films]], advance: Callable[[int], None] = lambda films: None
@@ -91,19 +97,27 @@ class Predictor:
         return np.concatenate(found)
 
     def predict(
-        self, paths: Path | str | Iterable[Path | str], *, workers: int | None = None, progress: Progress = SILENT
+        self,
+        paths: Path | str | Iterable[Path | str],
+        *,
+        gate: bool = True,
+        workers: int | None = None,
+        progress: Progress = SILENT,
     ) -> pd.DataFrame:
-        """A row per film, in the order of the paths: path, predicted, p_<class>..., error.
+        """A row per film, in the order of the paths: path, predicted, p_<class>..., possible, warnings, error.
 
         paths: a film or folder, or several; of a folder all files are taken. A file that cannot be read, or whose DICOM
         header says that it is no film of the chest, is a row with its error and no prediction, and the others go on.
-        Where films are cut to the lungs, `lungs_doubt` says why one stands whole. Refused with RequestError: a path
-        that is not there, a folder that cannot be read, nothing to predict.
+        Where films are cut to the lungs, `lungs_doubt` says why one stands whole. `possible` are the classes that a
+        film may have (`Conformal.sets`): where it is not one, the answer is left to a person. `warnings` say what
+        speaks against predicting the film at all (`image.gate`); without `gate` nobody looks for it. Refused with
+        RequestError: a path that is not there, a folder that cannot be read, nothing to predict.
         """
         files = films_of(paths)
         p = np.full((len(files), len(self.classes)), np.nan)
         errors: dict[int, str] = {}
         doubts: dict[int, str] = {}
+        warned: dict[int, str] = {}
         waiting: dict[int, list[Films]] = {}
 
         def empty() -> None:
@@ -111,14 +125,16 @@ class Predictor:
             waiting.clear()
 
         with progress.task("predicting", len(files)) as advance:
-            job = partial(prepared_each, hows=self.preparations)
+            job = partial(taken_in, hows=self.preparations, gate=gate)
             for index, film in map_films(job, files, workers=workers):
-                if isinstance(film, FilmError):
-                    errors[index] = reason(film)
-                else:
-                    waiting[index] = [each.pixels for each in film]
-                    if doubt := next((each.doubt for each in film if each.doubt), ""):
+                if isinstance(film, Taken):
+                    waiting[index] = [each.pixels for each in film.prepared]
+                    if doubt := next((each.doubt for each in film.prepared if each.doubt), ""):
                         doubts[index] = doubt
+                    if film.warnings:
+                        warned[index] = "; ".join(map(str, film.warnings))
+                else:
+                    errors[index] = reason(film)
                 if len(waiting) == BATCH:
                     empty()
                 advance(1)
@@ -126,18 +142,31 @@ class Predictor:
                 empty()
         for note in self.engine_notes:
             progress.say(f"note: {note}")
-        return self._table(files, p, errors, doubts)
+        told = {"warnings": warned, "error": errors}
+        if any(how.lungs != "none" for how in self.preparations):
+            told = {"lungs_doubt": doubts, **told}
+        return self._table(files, p, told)
 
-    def _table(self, files: Sequence[Path], p: Floats, errors: dict[int, str], doubts: dict[int, str]) -> pd.DataFrame:
+    def _table(self, files: Sequence[Path], p: Floats, told: dict[str, dict[int, str]]) -> pd.DataFrame:
         named = np.array([*self.classes, None], dtype=object)
+        errors = told["error"]
         best = [int(row.argmax()) if index not in errors else len(self.classes) for index, row in enumerate(p)]
         columns: dict[str, Any] = {"path": [str(file) for file in files], "predicted": named[best]}
         columns |= {f"p_{name}": p[:, k] for k, name in enumerate(self.classes)}
-        told = {"error": errors}
-        if any(how.lungs != "none" for how in self.preparations):
-            told = {"lungs_doubt": doubts, **told}
+        if self.sets is not None:
+            told = {"possible": self._possible(p, errors), **told}
         columns |= {name: [of.get(index) for index in range(len(files))] for name, of in told.items()}
         return pd.DataFrame(columns).astype(dict.fromkeys(["path", "predicted", *told], "string"))
+
+    def _possible(self, p: Floats, errors: dict[int, str]) -> dict[int, str]:
+        """The classes that each film may have, by its number; "none" where all are less likely than they should be."""
+        assert self.sets is not None
+        there = self.sets.sets(np.nan_to_num(p))
+        return {
+            index: " or ".join(name for name, held in zip(self.classes, row, strict=True) if held) or "none"
+            for index, row in enumerate(there)
+            if index not in errors
+        }
 
 
 def load(run: Path | str, *, device: str = "auto", engine: Asked = "auto") -> Predictor:
@@ -152,7 +181,19 @@ def load(run: Path | str, *, device: str = "auto", engine: Asked = "auto") -> Pr
     refuse_other_classes([each.classes for each in networks], members.weights)
     notes = [list(each.notes) for each in networks]
     told = shared_notes(notes) if members.kind == "folds" else dict.fromkeys(note for each in notes for note in each)
-    return Predictor(networks, members.combination, tuple(told))
+    return Predictor(networks, members.combination, tuple(told), _sets(Path(run), members, networks[0].classes))
+
+
+def _sets(run: Path, members: Members, classes: Sequence[str]) -> Conformal | None:
+    """Prediction sets of a run, fitted on what it said of its own validation films, of which it needs a hundred."""
+    if members.kind != "run" or not (run / "predictions.csv").is_file():
+        return None
+    table = RunFolder(run).predictions()
+    films = table[(table["part"] == "validation") & table["label"].notna()]
+    if len(films) < FEWEST_FILMS or tuple(classes_of(films)) != tuple(classes):
+        return None
+    y = class_numbers(films["label"], list(classes))
+    return fit(y, probabilities_of(films), classes, coverage=COVERAGE)
 
 
 def _network(weights: Path, device: str, engine: Asked) -> Network:

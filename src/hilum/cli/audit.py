@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hilum.cli.console import terminal
-from hilum.cli.run import DATA, RECIPE, SET, WHERE, toml
+from hilum.cli.run import DATA, RECIPE, SET, WHERE, need_torch, toml
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,6 +34,16 @@ def audit(
             "--predictions", help="Judge this table of predictions (CSV), anybody's; RUN or MANIFEST knows its films."
         ),
     ] = None,
+    model: Annotated[
+        bool,
+        typer.Option("--model", help="Ask the run's network too, of films with parts covered: minutes, needs torch."),
+    ] = False,
+    transfer: Annotated[
+        bool,
+        typer.Option(
+            "--transfer", help="Learn from the films of each source, judge on each other: minutes, needs torch."
+        ),
+    ] = False,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -65,10 +75,19 @@ def audit(
     given = [f"data.source={toml(data)}"] * bool(data) + [f"data.where={toml(where)}"] * bool(where)
     is_run = what is not None and (what / "recipe.toml").is_file()
     asked = load_recipe([*([str(what / "recipe.toml")] if what and is_run else []), *recipe], [*setting, *given])
+    if model and (predictions is not None or not is_run):
+        raise RequestError("--model asks the network of a run", next_step="Write: hilum audit RUN --model")
+    if transfer and predictions is not None:
+        raise RequestError("--transfer learns from films", next_step="Write: hilum audit --data SOURCE... --transfer")
     if predictions is not None:
         checks = _of_predictions(predictions, what, is_run, asked)
     else:
-        checks = _of_films(what, is_run, asked)
+        checks = _of_films(what, is_run, asked, transfer=transfer)
+    if model and what is not None:
+        need_torch()
+        from hilum.predict.probing import audit_model
+
+        checks += audit_model(what, asked.audit, workers=asked.training.workers, progress=terminal.progress())
     folder = out or (what if what and is_run and predictions is None else _new_folder())
     written = save_checks(folder / "audit.json", checks)
     if folder == what:
@@ -104,8 +123,8 @@ def show(checks: Sequence[Mapping[str, Any]]) -> None:
     terminal.say(in_short(checks))
 
 
-def _of_films(what: Path | None, is_run: bool, asked: Recipe) -> list[Check]:
-    """The checks of the films, and of a run's predictions too."""
+def _of_films(what: Path | None, is_run: bool, asked: Recipe, *, transfer: bool) -> list[Check]:
+    """The checks of the films, of a run's predictions too, and of what each source teaches where that is asked for."""
     from hilum.audit.predictions import audit_predictions
     from hilum.audit.run import audit_data
     from hilum.evaluation.run_folder import RunFolder
@@ -114,6 +133,11 @@ def _of_films(what: Path | None, is_run: bool, asked: Recipe) -> list[Check]:
     checks = audit_data(manifest, asked.audit, workers=asked.training.workers, progress=terminal.progress())
     if what is not None and is_run and (what / "predictions.csv").is_file():
         checks += audit_predictions(RunFolder(what).predictions(), manifest, asked.audit)
+    if transfer:
+        need_torch()
+        from hilum.predict.transfer import audit_transfer
+
+        checks += audit_transfer(manifest, asked, progress=terminal.progress())
     return checks
 
 

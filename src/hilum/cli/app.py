@@ -20,6 +20,7 @@ from hilum.cli import (
     run,
     search,
     segment,
+    serve,
     weights,
 )
 from hilum.cli.console import terminal
@@ -51,6 +52,7 @@ for command in (
 app.add_typer(data.app, name="data")
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(segment.app, name="segment")
+app.add_typer(serve.app, name="serve")
 app.add_typer(weights.app, name="weights")
 
 

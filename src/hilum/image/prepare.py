@@ -45,15 +45,24 @@ def prepared_file(source: Path | bytes, how: Prepare, *, where: str = "", chest_
     Everything that shows films to a network calls this, so a film can be prepared in one way only. A large JPEG is
     decoded smaller where the size asked for allows it, which changes grey values by less than 1 of 255 on average.
     """
-    # The crop still has to fill the square twice over: what is left out at the edge is then under half a pixel of it.
-    smallest = how.centre_crop * (lungs.LEAST_BOX if how.lungs == "crop" else 1.0)
-    film = decode(source, at_least_px=math.ceil(2 * how.side_px / smallest), where=where)
+    film = decode(source, at_least_px=decoded_px(how), where=where)
     if chest_only and film.header is not None:
         from hilum.image.dicom import why_not_a_chest_film  # with pydicom, which is slow to import
 
         if reason := why_not_a_chest_film(film.header):
             raise FilmError(reason, where=where or (str(source) if isinstance(source, Path) else ""))
     return prepared(film.pixels, how)
+
+
+def decoded_px(how: Prepare) -> int:
+    """How many pixels both sides of a decoded film need at least, to be prepared like this.
+
+    >>> decoded_px(Prepare(side_px=224)), decoded_px(Prepare(side_px=224, centre_crop=0.5))
+    (448, 896)
+    """
+    # The crop still has to fill the square twice over: what is left out at the edge is then under half a pixel of it.
+    smallest = how.centre_crop * (lungs.LEAST_BOX if how.lungs == "crop" else 1.0)
+    return math.ceil(2 * how.side_px / smallest)
 
 
 def settled(how: Prepare) -> Prepare:

@@ -1,0 +1,158 @@
+"""Pictures of films: the film itself, its lungs' outline, and where a network's answer comes from, as PNG."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import TypeVar
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from hilum.errors import FilmError
+from hilum.explain.geometry import place_of
+from hilum.explain.maps import maps, need_method
+from hilum.image.decode import decode
+from hilum.image.facts import reason
+from hilum.image.prepare import lungs_of, prepared
+from hilum.serve.errors import GoneError, NotFoundError, UnreadableError
+from hilum.serve.models import Model
+from hilum.serve.store.folder import StoreFolder
+
+# A screen of a reading room shows no more, and a browser of a phone holds no more.
+LONGEST_PX = 2048
+THUMB_PX = 320
+_HELD = 24
+# A map in logits is opaque from here on, so that a weak map looks weak and two films can be compared.
+FULL_LOGITS = 6.0
+_OUTLINE = (0, 200, 255)  # orange, in OpenCV's order
+
+
+@dataclass(frozen=True)
+class MapPicture:
+    """png: RGBA, transparent where nothing speaks for the class. full: the value of full colour, in `unit`."""
+
+    png: bytes
+    full: float
+    highest: float
+    unit: str
+
+
+P = TypeVar("P", bytes, MapPicture)
+
+
+class Pictures:
+    """Makes pictures of films that the store keeps; the last few are held. One map at a time is computed."""
+
+    def __init__(self, folder: StoreFolder) -> None:
+        self._folder = folder
+        self._held: OrderedDict[tuple[str, ...], bytes | MapPicture] = OrderedDict()
+        self._lock, self._mapping = threading.Lock(), threading.Lock()
+
+    def film(self, film_id: str, *, longest_px: int = LONGEST_PX) -> bytes:
+        """The film, grey PNG of its own aspect. GoneError where its file is not kept."""
+        key = (film_id, "film", str(longest_px))
+        held = self._get(key)
+        if isinstance(held, bytes):
+            return held
+        pixels = _smaller(self._pixels(film_id, longest_px), longest_px)
+        return self._put(key, _png(pixels))
+
+    def lungs(self, film_id: str) -> bytes:
+        """The outline of the lungs, RGBA PNG as large as `film`'s. NotFoundError where no lungs are believed."""
+        key = (film_id, "lungs")
+        held = self._get(key)
+        if isinstance(held, bytes):
+            return held
+        pixels = _smaller(self._pixels(film_id, LONGEST_PX), LONGEST_PX)
+        found = lungs_of(pixels)
+        if found.doubt:
+            raise NotFoundError(f"no lungs are believed on this film: {found.doubt}")
+        drawn = np.zeros((*pixels.shape, 4), np.uint8)
+        outlines, _ = cv2.findContours(
+            found.mask(*pixels.shape).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
+        )
+        cv2.drawContours(drawn, outlines, -1, (*_OUTLINE, 255), thickness=max(2, round(max(pixels.shape) / 400)))
+        return self._put(key, _png(drawn))
+
+    def map(self, film_id: str, model: Model, method: str, class_: str) -> MapPicture:
+        """Where the model's answer for a class comes from, laid on the film. NotFoundError: no such method or class."""
+        if class_ not in model.classes:
+            raise NotFoundError("the model has no such class", next_step=f"It has: {', '.join(model.classes)}.")
+        key = (film_id, model.model_id, method, class_)
+        held = self._get(key)
+        if isinstance(held, MapPicture):
+            return held
+        how = need_method(method)
+        pixels = self._pixels(film_id, LONGEST_PX)
+        # Of several networks the first: a mean of maps of different preparations would be of none of them.
+        network = model.predictor.networks[0]
+        square = prepared(pixels, network.preparation).pixels
+        number = np.array([model.classes.index(class_)])
+        with self._mapping:
+            values = maps(network.engine.classifier, square[None], number, method).values[0]
+        laid = place_of(pixels, network.preparation).on_film(values)
+        full = FULL_LOGITS if how.unit == "logits" else max(float(laid.max()), 1e-9)
+        shape = _smaller(pixels, LONGEST_PX).shape
+        laid = cv2.resize(laid, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR)
+        made = MapPicture(_png(coloured(laid, full)), full, float(laid.max()), how.unit)
+        return self._put(key, made)
+
+    def forget(self, film_id: str) -> None:
+        """Drop what is held of a film."""
+        with self._lock:
+            for key in [key for key in self._held if key[0] == film_id]:
+                del self._held[key]
+
+    def _pixels(self, film_id: str, least_px: int) -> NDArray[np.uint8]:
+        try:
+            return decode(self._folder.film(film_id).read_bytes(), at_least_px=least_px).pixels
+        except OSError:
+            raise GoneError(
+                "the film's file is not kept", next_step="Send it again, or start the server with a longer --keep."
+            ) from None
+        except FilmError as error:
+            raise UnreadableError(reason(error)) from None
+
+    def _get(self, key: tuple[str, ...]) -> bytes | MapPicture | None:
+        with self._lock:
+            if key in self._held:
+                self._held.move_to_end(key)
+            return self._held.get(key)
+
+    def _put(self, key: tuple[str, ...], value: P) -> P:
+        with self._lock:
+            self._held[key] = value
+            while len(self._held) > _HELD:
+                self._held.popitem(last=False)
+        return value
+
+
+def coloured(values: NDArray[np.float32], full: float) -> NDArray[np.uint8]:
+    """A map (H, W) as BGRA: OpenCV's inferno, which survives colour blindness, opaque from `full` on; nothing below 0.
+
+    >>> coloured(np.array([[-1.0, 0.0, 6.0]], np.float32), 6.0)[0, :, 3].tolist()
+    [0, 0, 230]
+    """
+    share = np.clip(values / full, 0.0, 1.0)
+    grades = np.ascontiguousarray((share * 255).astype(np.uint8))
+    picture = cv2.cvtColor(cv2.applyColorMap(grades, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2BGRA)
+    picture[..., 3] = np.round(share * 230).astype(np.uint8)
+    return np.asarray(picture, np.uint8)
+
+
+def _smaller(pixels: NDArray[np.uint8], longest_px: int) -> NDArray[np.uint8]:
+    longest = max(pixels.shape)
+    if longest <= longest_px:
+        return pixels
+    height, width = (max(1, round(side * longest_px / longest)) for side in pixels.shape)
+    return np.asarray(cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _png(picture: NDArray[np.uint8]) -> bytes:
+    done, data = cv2.imencode(".png", picture, [cv2.IMWRITE_PNG_COMPRESSION, 3])
+    if not done:
+        raise UnreadableError("the picture cannot be made")
+    return data.tobytes()

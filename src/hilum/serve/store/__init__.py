@@ -1,0 +1,1 @@
+"""What the server remembers: films, results, readings, users, and who saw what. SQLite, or PostgreSQL by URL."""

@@ -1,0 +1,50 @@
+"""Films to send, and a server in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import cv2
+import numpy as np
+from fastapi.testclient import TestClient
+
+
+def png(seed: int = 0, side: int = 96) -> bytes:
+    """A picture that is no other test's."""
+    done, data = cv2.imencode(".png", np.random.default_rng(seed).integers(0, 255, (side, side), np.uint8))
+    assert done
+    return data.tobytes()
+
+
+def until_done(client: TestClient, batch: str, seconds: float = 60.0) -> dict[str, int]:
+    """The counts of a batch of which nothing waits any more."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        counts = client.get(f"/api/v1/batches/{batch}").json()
+        if not counts["waiting"]:
+            return counts
+        time.sleep(0.05)
+    raise AssertionError(f"still waiting: {counts}")
+
+
+@contextmanager
+def served(run: Path, store: Path, *more: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """`hilum serve` in a process of its own, and its address."""
+    command = [sys.executable, "-m", "hilum.cli.app", "--json", "serve", str(run), "--store", str(store), "--port", "0"]
+    process = subprocess.Popen(
+        [*command, "--no-lungs", *more], stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+    try:
+        assert process.stdout is not None
+        yield process, json.loads(process.stdout.readline())["address"]
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(30)

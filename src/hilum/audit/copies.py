@@ -17,6 +17,12 @@ _APART = (
     "--set split.leaks=drop."
 )
 _NOT_LOOKED = "the files were not looked into"
+_HOW = {
+    "exact": "in the same bytes",
+    "near": "in another size, encoding or brightness",
+    "cropped": "cropped",
+    "mirrored": "mirrored",
+}
 _LOOK = "Let hilum read the files: hilum data build fills sha256 and phash."
 
 
@@ -81,7 +87,7 @@ def films_in_two_parts(films: Films) -> Check:
         highest = max(RANK[one] for one in parts)
         asked_again.update(film for film, one in zip(image_ids, parts, strict=True) if RANK[one] == highest)
     some = len(asked_again)
-    kinds = {kind: int((found["kind"] == kind).sum()) for kind in found["kind"].unique()}
+    of = pd.Series(part[rows].to_numpy(), index=films.manifest.loc[rows, "image_id"])
     return _counted(
         name,
         films,
@@ -89,7 +95,7 @@ def films_in_two_parts(films: Films) -> Check:
         n=int(rows.sum()),
         patients=films.patients(rows),
         meaning=f"{count_of(some, 'film')} of the test or validation part {'stands' if some == 1 else 'stand'} in "
-        f"another part too ({_kinds(kinds)}), so the test asks for what was learned by heart."
+        f"another part too ({_kinds_across(films, of)}), so the test asks for what was learned by heart."
         if some
         else "No film of one part was found in another, in the same bytes or as the same picture.",
         advice=_APART if some else "",
@@ -117,11 +123,12 @@ def films_in_two_sources(films: Films) -> Check:
         smaller, of_it = (one.a, one.films_a) if size[one.a] <= size[one.b] else (one.b, one.films_b)
         if of_it:
             shares[
-                f"{of_it} of the {size[smaller]} films of {smaller} are in {one.b if smaller == one.a else one.a} too"
+                f"{of_it} of the {size[smaller]} films of {smaller} "
+                f"{'is' if of_it == 1 else 'are'} in {one.b if smaller == one.a else one.a} too"
             ] = of_it / size[smaller]
     lines = sorted(shares, key=lambda line: -shares[line])
     value = max(shares.values(), default=0.0)
-    mirrored = int((films.pairs["kind"] == "mirrored").sum())
+    between = _kinds_across(films, pd.Series(source.to_numpy(), index=films.manifest["image_id"]))
     return Check(
         name,
         verdict_of(value, films.limits[name]),
@@ -133,10 +140,7 @@ def films_in_two_sources(films: Films) -> Check:
         value=value,
         n=len(source),
         patients=films.patients(),
-        details=(
-            *lines[1 : 1 + _NAMED],
-            *([f"{count_of(mirrored, 'pair is', 'pairs are')} mirrored"] if mirrored else []),
-        ),
+        details=(*lines[1 : 1 + _NAMED], *([f"Pairs of a film of each: {between}"] if between else [])),
     )
 
 
@@ -210,8 +214,13 @@ def _undivided(name: str, films: Films) -> Check:
     )
 
 
-def _kinds(kinds: dict[str, int]) -> str:
-    return enumerated([count_of(count, kind) for kind, count in kinds.items()])
+def _kinds_across(films: Films, of: pd.Series) -> str:
+    """How many pairs of one film lie between two parts, or two sources, and how the two differ; of: by image_id."""
+    if films.pairs is None:
+        return ""
+    a, b = (films.pairs[name].map(of) for name in ("image_id_a", "image_id_b"))
+    kinds = films.pairs.loc[a.notna() & b.notna() & (a != b), "kind"].value_counts()
+    return enumerated([f"{count} {_HOW[kind]}" for kind, count in kinds.items()]) if len(kinds) else ""
 
 
 def _leak_line(leak: dict) -> str:

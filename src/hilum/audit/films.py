@@ -41,10 +41,6 @@ class Films:
         known = self.manifest["patient_id"] if rows is None else self.manifest.loc[rows, "patient_id"]
         return int(known.nunique()) or None
 
-    def counts(self, rows: NDArray[np.bool_]) -> str:
-        """Films of each class among these, in words."""
-        return ", ".join(f"{name} {int((self.y[rows] == place).sum())}" for place, name in enumerate(self.classes))
-
 
 def films_of(manifest: pd.DataFrame, how: Audit) -> Films:
     """The films of a manifest. The class is the column `class` where a task has filled it, else the main label.

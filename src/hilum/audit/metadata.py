@@ -28,7 +28,11 @@ _SHUFFLES = 999
 _RESAMPLES = 200
 _RARE = 10  # films; views that fewer have are one
 
-_EVEN = "Take films of like {what} in each class, or judge each {what} by itself."
+_SOURCES = (
+    "Train with the sources balanced within each class (--set balance.by_source=true), and judge on a source left out "
+    "(--set split.scheme=source)."
+)
+_EVEN = "Keep films of like {what} in each class (--set data.match='[\"{key}\"]'), or judge each {key} by itself."
 
 
 def metadata(films: Films) -> list[Check]:
@@ -70,10 +74,7 @@ def label_and_source(films: Films) -> Check:
         if verdict != "pass"
         else "The classes are spread over the sources much alike.",
         films.limits[name],
-        advice=""
-        if verdict == "pass"
-        else "Add films of every class from every source, judge on a source left out (--set split.scheme=source), or "
-        "say that these films cannot answer the question.",
+        advice="" if verdict == "pass" else _cannot(lost) if (lost := _only_alone(source, y, films)) else _SOURCES,
         value=value,
         low=low,
         high=high,
@@ -117,6 +118,7 @@ def sources_of_one_class(films: Films) -> Check:
     single = source.isin(found.of_one_label)
     shares = single.groupby(label).mean()
     worst, share = str(shares.idxmax()), float(shares.max())
+    lost = _only_alone(source, films.y[known], films)
     lines = [
         f"{one}: only {label[source == one].iloc[0]}, {count_of(int((source == one).sum()), 'film')}"
         for one in found.of_one_label
@@ -131,7 +133,7 @@ def sources_of_one_class(films: Films) -> Check:
         if lines
         else "Every source has films of more than one class.",
         films.limits[name],
-        advice="" if verdict == "pass" else "Add other classes from there, or leave the source out.",
+        advice="" if verdict == "pass" else _cannot(lost) if lost else "Add other classes from there, or leave it out.",
         value=share,
         n=int(known.sum()),
         patients=films.patients(known),
@@ -158,7 +160,7 @@ def age_and_label(films: Films) -> Check:
         rows,
         by="the age",
         so="a film shows age, so a model may learn age in place of disease",
-        advice=_EVEN.format(what="ages"),
+        advice=_EVEN.format(what="ages", key="age"),
         learner="trees",
         details=(*medians[:6], _known(rows, films)),
     )
@@ -262,7 +264,7 @@ def _column(films: Films, name: str, column: str, by: str, what: str) -> Check:
         rows,
         by=by,
         so=f"a film shows the {column}, so a model may learn it in place of disease",
-        advice=_EVEN.format(what=f"{column}s" if column == "view" else "sexes"),
+        advice=_EVEN.format(what="views" if column == "view" else "sexes", key=column),
         details=(*lines, _known(rows, films)),
     )
 
@@ -291,6 +293,22 @@ def _dealt(y: NDArray[np.int64], groups: NDArray[np.int64], seed: int) -> list[N
         keys = rng.random(int(groups.max()) + 1)[groups[order]]
         out.append(y[order][np.argsort(keys, kind="stable")][back])
     return out
+
+
+def _only_alone(source: pd.Series, y: NDArray[np.int64], films: Films) -> list[str]:
+    """The classes of which no film stands in a source beside another class."""
+    table = pd.crosstab(source.to_numpy(), np.array(films.classes, dtype=object)[y])
+    beside = table[(table > 0).sum(axis=1) > 1]
+    return [str(name) for name in table.columns if not (beside[name] > 0).any()]
+
+
+def _cannot(classes: list[str]) -> str:
+    """What has to be said where no remedy helps."""
+    return (
+        f"These films cannot answer whether a film shows {enumerated(classes, 'or')}: all of it comes from sources "
+        "without another class, which neither balancing nor matching nor cropping can mend. Add films of it and of "
+        "others from one hospital."
+    )
 
 
 def _all_of(share: float) -> str:

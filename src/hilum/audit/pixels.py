@@ -14,6 +14,7 @@ from hilum.audit.traits import Traits, all_traits
 from hilum.audit.verdict import Check, not_done
 from hilum.data.words import count_of
 from hilum.progress import SILENT, Progress
+from hilum.recipe.schema import Prepare
 
 PIXEL_CHECKS = (
     "label-from-file",
@@ -24,13 +25,17 @@ PIXEL_CHECKS = (
     "label-from-thumbnail",
 )
 _WITHOUT = "a model can name the class without seeing a lung"
+_BLANK = 'Blank them (--set prepare.blank=\'["text", "corners"]\'), or crop to the lungs (--set prepare.lungs=crop).'
 _ALIKE = "Bring all films into one {what}, and audit again; if it still tells, judge on sources left out."
 
 
-def pixels(films: Films, *, workers: int | None = None, progress: Progress = SILENT) -> list[Check]:
-    """All checks of this module; the files of at most `how.films` films are read."""
+def pixels(
+    films: Films, prepared: Prepare | None = None, *, workers: int | None = None, progress: Progress = SILENT
+) -> list[Check]:
+    """All checks of this module; at most `how.films` films are read. prepared: see `audit_data`."""
     rows = drawn(films)
-    found = all_traits([Path(path) for path in films.manifest["path"].iloc[rows]], workers=workers, progress=progress)
+    paths = [Path(path) for path in films.manifest["path"].iloc[rows]]
+    found = all_traits(paths, prepared, workers=workers, progress=progress)
     read = [(row, traits) for row, traits in zip(rows, found, strict=True) if isinstance(traits, Traits)]
     if not read:
         return [not_done(name, "no film's file can be read", films.limits, n=len(rows)) for name in PIXEL_CHECKS]
@@ -45,8 +50,8 @@ def pixels(films: Films, *, workers: int | None = None, progress: Progress = SIL
     marks = of("marks")
     return [
         told_by(
-            "label-from-file", films, _file(films, seen, of("bytes_per_pixel")), seen,
-            by="the file (size, shape, bits, format, bytes per pixel)", so=_WITHOUT,
+            "label-from-file", films, _file(films, seen, of("coarseness")), seen,
+            by="the file (size, shape, bits, format, JPEG quality)", so=_WITHOUT,
             advice=_ALIKE.format(what="size and format"), learner="trees", details=sampled,
         ),
         told_by(
@@ -57,12 +62,12 @@ def pixels(films: Films, *, workers: int | None = None, progress: Progress = SIL
         told_by(
             "label-from-text", films, marks, seen,
             by="white letters and markers near the edges", so=_WITHOUT,
-            advice="Mask text and corners, or crop to the lungs (--set prepare.lungs=crop).", learner="trees",
+            advice=_BLANK, learner="trees",
             details=(*sampled, _marked(films, seen, marks)),
         ),
         told_by(
             "label-from-sharpness", films, of("sharpness"), seen,
-            by="the film's sharpness and compression", so=_WITHOUT,
+            by="sharpness and compression (detail, blur, blocks, bytes per pixel)", so=_WITHOUT,
             advice=_ALIKE.format(what="size and compression"), learner="trees", details=sampled,
         ),
         told_by(
@@ -78,13 +83,13 @@ def pixels(films: Films, *, workers: int | None = None, progress: Progress = SIL
     ]  # fmt: skip
 
 
-def _file(films: Films, rows: NDArray[np.int64], bytes_per_pixel: NDArray[np.float64]) -> NDArray[np.float64]:
+def _file(films: Films, rows: NDArray[np.int64], coarseness: NDArray[np.float64]) -> NDArray[np.float64]:
     """What the file says of itself, (M, D); trees take codes and missing values as they are."""
     about = films.manifest.iloc[rows]
     width, height = (about[name].to_numpy(float, na_value=np.nan) for name in ("width", "height"))
     codes = [pd.factorize(about[name].astype("string"), sort=True)[0].astype(float) for name in ("mode", "format")]
     bits = about["bits"].to_numpy(float, na_value=np.nan)
-    return np.column_stack([width, height, width / height, bits, *codes, bytes_per_pixel])
+    return np.column_stack([width, height, width / height, bits, *codes, coarseness])
 
 
 def _marked(films: Films, rows: NDArray[np.int64], marks: NDArray[np.float64]) -> str:

@@ -64,7 +64,7 @@ def told_by(
 def _says_little(by: str, told: Told, others: str) -> str:
     if not told.beyond_chance:
         return f"From {by} alone no class can be told better than by chance."
-    return f"From {by} alone {told.best} is told from {others} {_how(told)}, which is little."
+    return f"From {by} alone {told.best} is told from {others} {_how(told)}, which is below the limit."
 
 
 def _how(told: Told) -> str:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from hilum.errors import FilmError
 from hilum.image.decode import decode, read_bytes
+from hilum.image.kinds import kind_of
+from hilum.image.marks import SIDE_PX, marks_on, shrunk
+from hilum.image.prepare import prepare
 from hilum.image.workers import map_films
 from hilum.progress import SILENT, Progress
+from hilum.recipe.schema import Prepare
 
 Floats = NDArray[np.float64]
 Pixels = NDArray[np.uint8]
@@ -21,16 +28,14 @@ HISTOGRAM_BINS = 32
 THUMBNAIL_PX = 8
 BORDER = 0.1  # share of a side
 _FRAME_PX = 20  # side of the picture whose outermost ring of two pixels is the border
-_SIDE_PX = 512  # longer side at which marks are looked for
 _FLAT = 0.95  # share of a row that is black, or white, where the row belongs to a frame
-_NEAR_EDGE = 0.25  # share of a side within which marks stand
 
 
 @dataclass(frozen=True)
 class Traits:
-    """Of one film, each an array of its own; `bytes_per_pixel` of its file."""
+    """Of one film, each an array of its own. coarseness: of its file, where that is a JPEG."""
 
-    bytes_per_pixel: float
+    coarseness: float
     histogram: Floats
     border: Floats
     marks: Floats
@@ -38,31 +43,49 @@ class Traits:
     thumbnail: Floats
 
 
-def traits_of(path: Path) -> Traits:
-    """Read one film. Refused with FilmError: a file that is no film."""
+def traits_of(path: Path, prepared: Prepare | None = None) -> Traits:
+    """One film as it is or, prepared, as a network sees it. Refused with FilmError: a file that is no film."""
     data = read_bytes(path)
     film = decode(data)
-    pixels = _at_most(film.pixels, _SIDE_PX)
+    seen = film.pixels if prepared is None else prepare(film.pixels, prepared)
+    pixels = shrunk(seen, SIDE_PX)
+    bytes_per_pixel = len(data) / (film.facts.width * film.facts.height)
     return Traits(
-        bytes_per_pixel=len(data) / (film.facts.width * film.facts.height),
+        coarseness=coarseness(data),
         histogram=histogram(pixels),
         border=border(pixels),
         marks=marks(pixels),
-        sharpness=sharpness(film.pixels),
+        sharpness=np.append(sharpness(seen), 0.0 if prepared else bytes_per_pixel),
         thumbnail=_small(pixels, THUMBNAIL_PX).ravel() / 255.0,
     )
 
 
 def all_traits(
-    paths: Sequence[Path], *, workers: int | None = None, progress: Progress = SILENT
+    paths: Sequence[Path],
+    prepared: Prepare | None = None,
+    *,
+    workers: int | None = None,
+    progress: Progress = SILENT,
 ) -> list[Traits | FilmError]:
-    """Of each path in order; the error of one that cannot be read stands in its place."""
+    """`traits_of` each path in order; the error of one that cannot be read stands in its place."""
     found: dict[int, Traits | FilmError] = {}
     with progress.task("looking at films", total=len(paths)) as advance:
-        for index, traits in map_films(traits_of, list(paths), workers=workers):
+        for index, traits in map_films(partial(traits_of, prepared=prepared), list(paths), workers=workers):
             found[index] = traits
             advance(1)
     return [found[index] for index in range(len(paths))]
+
+
+def coarseness(data: bytes) -> float:
+    """Mean step by which a JPEG's brightness was rounded, the coarser the smaller its file; 0 of other files.
+
+    It says how the file was written and nothing of what is on it, unlike the number of its bytes.
+    """
+    if kind_of(data) != "jpeg":
+        return 0.0
+    with Image.open(io.BytesIO(data)) as picture:
+        tables = getattr(picture, "quantization", {})
+    return float(np.mean(tables[0])) if tables.get(0) else 0.0
 
 
 def histogram(pixels: Pixels) -> Floats:
@@ -101,26 +124,17 @@ def _edges(pixels: Pixels) -> Floats:
 def marks(pixels: Pixels) -> Floats:
     """White letters, markers and panels near the edges: number, area and height in each quarter of the film, (15,).
 
-    A mark is a connected patch, brighter by 60 grey levels than what lies around it, at least 200 bright, no larger
-    than a tenth of the film's longer side. The last three: all marks, their area, and the largest that fills its box.
+    What a mark is, `image.marks` says. The last three: all marks, their area, and the largest that fills its box.
     """
-    side = max(pixels.shape)
-    kernel = cv2.getStructuringElement(cv2.MORPH_RECT, (int(0.13 * side) | 1,) * 2)
-    raised = cv2.subtract(pixels, cv2.morphologyEx(pixels, cv2.MORPH_OPEN, kernel))
-    bright = ((raised >= 60) & (pixels >= 200)).astype(np.uint8)
+    found = marks_on(pixels)
     height, width = pixels.shape
-    y_edge, x_edge = int(_NEAR_EDGE * height), int(_NEAR_EDGE * width)
-    bright[y_edge : height - y_edge, x_edge : width - x_edge] = 0
-    count, _, about, middles = cv2.connectedComponentsWithStats(bright, connectivity=8)
     out = np.zeros((4, 3))
     box = 0.0
-    for (_, _, wide, tall, area), (x, y) in zip(about[1:count], middles[1:count], strict=True):
-        if not (0.008 * side <= tall <= 0.12 * side and 0.003 * side <= wide <= 0.2 * side and area >= 5):
-            continue
+    for (_, _, wide, tall), area, (x, y) in zip(found.box, found.area, found.middle, strict=True):
         quarter = 2 * (y > height / 2) + (x > width / 2)
         share = area / pixels.size
         out[quarter] += (1, share, 0)
-        out[quarter, 2] = max(out[quarter, 2], tall / side)
+        out[quarter, 2] = max(out[quarter, 2], tall / max(pixels.shape))
         if area > 0.6 * wide * tall:
             box = max(box, share)
     return np.concatenate([out.ravel(), [out[:, 0].sum(), out[:, 1].sum(), box]])
@@ -145,14 +159,6 @@ def sharpness(pixels: Pixels) -> Floats:
     blocks = float(np.mean([line[7::8].mean() - line.mean() if len(line) > 8 else 0.0 for line in steps]))
     flat = float((np.diff(pixels.astype(np.int16), axis=1) == 0).mean())
     return np.array([*energy, energy[0] - energy[1], blocks, flat])
-
-
-def _at_most(pixels: Pixels, side_px: int) -> Pixels:
-    scale = side_px / max(pixels.shape)
-    if scale >= 1:
-        return pixels
-    size = (max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale)))
-    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _small(pixels: Pixels, side_px: int) -> Floats:

@@ -24,6 +24,9 @@ def audit(
     what: Annotated[
         Path | None, typer.Argument(metavar="[RUN|MANIFEST]", help="A run's folder, or a manifest (.parquet, .csv).")
     ] = None,
+    other: Annotated[
+        Path | None, typer.Argument(metavar="[RUN]", help="Another run: did its remedy help? Check by check.")
+    ] = None,
     data: DATA = [],  # noqa: B006 - typer reads the default, nobody changes it
     recipe: RECIPE = [],  # noqa: B006
     setting: SET = [],  # noqa: B006
@@ -54,12 +57,18 @@ def audit(
     """Look for what makes figures too good: leaks, copies, and classes that are told without seeing a lung.
 
     For example: hilum audit --data cohen:cohen --data kermany:chest_xray -o audits/first
+    Whether a remedy helped: hilum audit runs/before runs/after
     """
     from hilum.audit.run import save_checks
     from hilum.errors import RequestError
     from hilum.recipe.load import load_recipe
     from hilum.report.audit import write_audit
 
+    if other is not None and what is not None:
+        if data or recipe or setting or where or predictions or model or transfer:
+            raise RequestError("two runs bring their own films", next_step="Write: hilum audit RUN RUN -o FOLDER")
+        _compared(what, other, out or _new_folder())
+        return
     if predictions is not None and (data or where):
         raise RequestError(
             "--data and --where are for films, and predictions were given",
@@ -103,6 +112,37 @@ def audit(
     terminal.answer({"audit": str(folder / "audit.json"), "page": str(page), "checks": written})
 
 
+def _compared(first: Path, second: Path, folder: Path) -> None:
+    """Both audits side by side; a run that has none yet is audited first."""
+    from hilum.audit.remedy import changes, in_short
+    from hilum.audit.run import audit_run, save_checks
+    from hilum.evaluation.run_folder import RunFolder
+    from hilum.files import write_json
+    from hilum.report.audit import signed, write_changes
+    from hilum.report.page import write_report
+
+    audits = []
+    for path in (first, second):
+        run = RunFolder(path)
+        checks = run.audit()
+        if checks is None:
+            terminal.say(f"{path} has no audit yet")
+            checks = save_checks(path / "audit.json", audit_run(run, run.recipe().audit, progress=terminal.progress()))
+            write_report(path)
+        audits.append(checks)
+    found = changes(*audits)
+    write_json(folder / "changes.json", [change.as_json() for change in found])
+    write_changes(found, folder / "changes.html", names=[first.name, second.name])
+    for change in found:
+        interval = "" if change.low is None else f" [{signed(change.low)}, {signed(change.high)}]"
+        difference = "" if change.difference is None else f": {change.measure} {signed(change.difference)}{interval}"
+        terminal.say(f"{change.outcome:<18} {change.title}{difference}")
+    terminal.say(in_short(found))
+    terminal.say(str(folder / "changes.html"))
+    terminal.say("Research use only: this is not a medical device.")
+    terminal.answer({"page": str(folder / "changes.html"), "changes": [change.as_json() for change in found]})
+
+
 def show(checks: Sequence[Mapping[str, Any]]) -> None:
     """The checks for people, the worst first."""
     from rich.text import Text
@@ -125,19 +165,23 @@ def show(checks: Sequence[Mapping[str, Any]]) -> None:
 
 def _of_films(what: Path | None, is_run: bool, asked: Recipe, *, transfer: bool) -> list[Check]:
     """The checks of the films, of a run's predictions too, and of what each source teaches where that is asked for."""
-    from hilum.audit.predictions import audit_predictions
-    from hilum.audit.run import audit_data
+    from hilum.audit.run import audit_data, audit_run
     from hilum.evaluation.run_folder import RunFolder
+    from hilum.recipe.schema import Prepare
 
-    manifest = _films(what, is_run, asked)
-    checks = audit_data(manifest, asked.audit, workers=asked.training.workers, progress=terminal.progress())
-    if what is not None and is_run and (what / "predictions.csv").is_file():
-        checks += audit_predictions(RunFolder(what).predictions(), manifest, asked.audit)
+    workers, progress = asked.training.workers, terminal.progress()
+    if what is not None and is_run:
+        manifest = RunFolder(what).manifest()
+        checks = audit_run(RunFolder(what), asked.audit, workers=workers, progress=progress)
+    else:
+        manifest = _films(what, asked)
+        prepared = asked.prepare if asked.prepare != Prepare() else None
+        checks = audit_data(manifest, asked.audit, prepared, workers=workers, progress=progress)
     if transfer:
         need_torch()
         from hilum.predict.transfer import audit_transfer
 
-        checks += audit_transfer(manifest, asked, progress=terminal.progress())
+        checks += audit_transfer(manifest, asked, progress=progress)
     return checks
 
 
@@ -154,22 +198,19 @@ def _of_predictions(predictions: Path, what: Path | None, is_run: bool, asked: R
     return audit_predictions(read_brought(predictions), manifest, asked.audit, where=str(predictions))
 
 
-def _films(what: Path | None, is_run: bool, asked: Recipe) -> pd.DataFrame:
-    """The films to audit, with what their files are."""
+def _films(manifest_file: Path | None, asked: Recipe) -> pd.DataFrame:
+    """The films to audit, of a manifest or of the sources asked for, with what their files are."""
     from hilum.data.collect import films_of_task, with_facts
     from hilum.data.manifest import read_manifest
     from hilum.data.sources import read
     from hilum.data.where import where as rows_where
-    from hilum.evaluation.run_folder import RunFolder
 
-    if what is not None and is_run:
-        return RunFolder(what).manifest()
-    if what is None and asked.data.task != "labels":
+    if manifest_file is None and asked.data.task != "labels":
         found = films_of_task(asked.data, asked.task, workers=asked.training.workers, progress=terminal.progress())
         for note in found.notes:
             terminal.say(f"note: {note}")
         return found.manifest
-    manifest = read(*asked.data.source) if what is None else read_manifest(what)
+    manifest = read(*asked.data.source) if manifest_file is None else read_manifest(manifest_file)
     chosen = rows_where(manifest, asked.data.where)
     whole, unreadable = with_facts(chosen, workers=asked.training.workers, progress=terminal.progress())
     for row in unreadable.itertuples():

@@ -37,13 +37,16 @@ def demo(
         "runs/demo"
     ),
 ) -> None:
-    """Make synthetic films, train on them and write the report: no download, under three minutes.
+    """Make synthetic films, train on them, audit the run and write the report: no download, under three minutes.
 
     A demo that was stopped goes on; a finished one is shown again.
     """
     need_torch()
+    from hilum.audit.run import audit_run, save_checks
     from hilum.data.phantom import demo_collection
     from hilum.recipe.load import load_recipe
+    from hilum.report.audit import in_short
+    from hilum.report.page import write_report
     from hilum.training.train import train as train_run
 
     films = out.with_name(out.name + "-films")
@@ -51,6 +54,10 @@ def demo(
         demo_collection(films, progress=terminal.progress())
         asked = load_recipe(["demo"], [f"data.source={toml([str(films / 'manifest.csv')])}"])
         run = train_run(asked, out, resume=(out / "recipe.toml").is_file(), progress=terminal.progress())
+        if run.audit() is None:
+            save_checks(out / "audit.json", audit_run(run, asked.audit, progress=terminal.progress()))
+            write_report(out)
+    terminal.say(f"audit: {in_short(run.audit() or [])}")
     terminal.say("The films are synthetic: the figures show how hilum works and say nothing about patients.")
     tell(run.metrics(), run.path, run.environment().get("notes", []))
 

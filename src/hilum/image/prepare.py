@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import cv2
 import numpy as np
 
 from hilum.errors import FilmError, WeightsError
-from hilum.image import lungs
+from hilum.image import lungs, marks
 from hilum.image.decode import decode
 from hilum.recipe.schema import Prepare
 
@@ -62,7 +63,8 @@ def decoded_px(how: Prepare) -> int:
     """
     # The crop still has to fill the square twice over: what is left out at the edge is then under half a pixel of it.
     smallest = how.centre_crop * (lungs.LEAST_BOX if how.lungs == "crop" else 1.0)
-    return math.ceil(2 * how.side_px / smallest)
+    # Letters have their own size at which they are looked for, whatever the network sees.
+    return max(math.ceil(2 * how.side_px / smallest), marks.SIDE_PX if "text" in how.blank else 0)
 
 
 def settled(how: Prepare) -> Prepare:
@@ -95,14 +97,15 @@ def prepare(pixels: np.ndarray, how: Prepare) -> np.ndarray:
 def prepared(pixels: np.ndarray, how: Prepare) -> Prepared:
     """A film, uint8 (H, W), as uint8 (side_px, side_px); the same film and settings give the same pixels.
 
-    In this order: the centre is cropped; with lungs = "crop" so is the lungs' box; the crop is resized (area average
-    where it shrinks, bilinear where it grows); with lungs = "mask" what is outside the lungs becomes black; grey values
-    are equalised over what is left; black is added around it where the aspect is kept. A film without believable lungs
+    In this order: text and corners are blanked; the centre is cropped; with lungs = "crop" so is the lungs' box; the
+    crop is resized (area average where it shrinks, bilinear where it grows); with lungs = "mask" what is outside the
+    lungs becomes black; grey values are equalised over what is left; black is added around it where the aspect is kept.
+    A film without believable lungs
     stays whole, and `doubt` says why. Anything but a uint8 (H, W) array is refused with ValueError.
     """
     if pixels.ndim != 2 or pixels.dtype != np.uint8 or pixels.size == 0:
         raise ValueError(f"a film is uint8 (H, W), not {pixels.dtype} {pixels.shape}")
-    pixels = _centre(pixels, how.centre_crop)
+    pixels = _centre(_blanked(pixels, how.blank), how.centre_crop)
     found = lungs_of(pixels) if how.lungs != "none" else None
     believed = found if found is not None and not found.doubt else None
     if believed and how.lungs == "crop":
@@ -127,6 +130,13 @@ def lungs_of(pixels: np.ndarray, network: lungs.LungNetwork | None = None) -> lu
     network = network or lungs.network_of()
     z = network.logits(prepare(pixels, network.preparation))
     return lungs.Lungs(z, network.doubt(z, pixels.shape))
+
+
+def _blanked(pixels: np.ndarray, what: Sequence[str]) -> np.ndarray:
+    """The film without what must not be learned from it."""
+    if "text" in what:
+        pixels = marks.without_marks(pixels)
+    return marks.without_corners(pixels) if "corners" in what else pixels
 
 
 def _centre(pixels: np.ndarray, share: float) -> np.ndarray:

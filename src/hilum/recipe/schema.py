@@ -40,6 +40,11 @@ class Data(Section):
         description="films that per_class or draw did not draw: left out, or all for training; the parts of the drawn "
         "ones are the same either way",
     )
+    match: list[Literal["age", "view", "sex", "source"]] = Field(
+        [],
+        description="keep as many films of each class as the rarest class has, of each age band, view, sex, source; "
+        "the others are left out and counted, and so are films of which one of these is unknown",
+    )
     drop: list[str] = Field([], description="labels to leave out, as 'todo'")
 
 
@@ -83,6 +88,11 @@ class Prepare(Section):
 
     side_px: int = Field(224, ge=16, le=2048, description="side of the square, in pixels")
     keep_aspect: bool = Field(False, description="keep the aspect and pad with black; else stretch to the square")
+    blank: tuple[Literal["text", "corners"], ...] = Field(
+        (),
+        description="text: letters and markers near the edges are painted over; corners: black, 15 % of each side; "
+        "before all else, in training and in use",
+    )
     centre_crop: float = Field(1.0, gt=0.0, le=1.0, description="share of each side kept, around the centre")
     equalise: Literal["none", "histogram", "clahe"] = Field(
         "none", description="grey values of each film alone: as they are, spread evenly, or spread within 8 x 8 tiles"

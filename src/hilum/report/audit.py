@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hilum.audit.remedy import Change
+from hilum.audit.remedy import in_short as in_short_of_changes
 from hilum.audit.verdict import VERDICTS
 from hilum.data.words import count_of, enumerated
 from hilum.files import write_text
@@ -110,3 +112,38 @@ def _limits(limit: Mapping[str, Any]) -> str:
 
 def _place(verdict: object) -> int:
     return VERDICTS.index(verdict) if verdict in VERDICTS else 1  # type: ignore[arg-type]
+
+
+def write_changes(found: Sequence[Change], path: Path, *, names: Sequence[str]) -> None:
+    """Write the page of two audits side by side, whole or not at all; names: of the two runs, the earlier first."""
+    rows = [
+        {
+            "title": change.title,
+            "measure": change.measure,
+            "both": [_verdict_and_value(check) for check in (change.first, change.second)],
+            "difference": signed(change.difference),
+            "interval": "" if change.low is None else f"[{signed(change.low)}, {signed(change.high)}]",
+            "outcome": change.outcome,
+        }
+        for change in found
+    ]
+    given = {"names": list(names), "short": in_short_of_changes(found)}
+    body = templates().get_template("audit_changes.html").render(colours={}, rows=rows, **given)
+    section = {"name": "changes", "heading": "Check by check"}
+    write_text(path, templates().get_template("audit_changes_page.html").render(made=[(section, body)], **given))
+
+
+def signed(value: float | None) -> str:
+    """
+    >>> signed(0.1234), signed(-2.0), signed(None)
+    ('+0.123', '-2.000', '–')
+    """
+    return "–" if value is None else f"{value:+.3f}"
+
+
+def _verdict_and_value(check: Check | None) -> tuple[str, str]:
+    if check is None:
+        return "not made", ""
+    value, low, high = (check.get(key) for key in ("value", "low", "high"))
+    interval = f" [{low:.3f}, {high:.3f}]" if low is not None and high is not None else ""
+    return str(check["verdict"]), f"{value:.3f}{interval}" if isinstance(value, int | float) else ""

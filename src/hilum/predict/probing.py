@@ -142,7 +142,7 @@ def ask(
 def _batches(
     found: Iterator[tuple[int, Altered | FilmError]],
 ) -> Iterator[list[tuple[int, Altered | FilmError]]]:
-    batch = []
+    batch: list[tuple[int, Altered | FilmError]] = []
     for each in found:
         batch.append(each)
         if len(batch) == BATCH:

@@ -154,7 +154,7 @@ def _source_within(features: Floats, films: Films, rows: Ints, note: str) -> Che
     name = "source-within-class"
     sources = films.manifest["source"].astype("string").fillna("unknown").to_numpy(object)
     of_source = _as_classes(films, sources)
-    tried = []
+    tried: list[tuple[str, Told]] = []
     for k, label in enumerate(films.classes):
         of_class = films.y[rows] == k
         kept = rows[of_class]

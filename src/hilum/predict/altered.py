@@ -109,8 +109,8 @@ def shuffled(square: Pixels, rng: np.random.Generator) -> Pixels:
     side = patch * PATCHES
     out = square.copy()
     tiles = square[:side, :side].reshape(PATCHES, patch, PATCHES, patch).swapaxes(1, 2).reshape(-1, patch, patch)
-    tiles = tiles[rng.permutation(len(tiles))].reshape(PATCHES, PATCHES, patch, patch)
-    out[:side, :side] = tiles.swapaxes(1, 2).reshape(side, side)
+    mixed = tiles[rng.permutation(len(tiles))].reshape(PATCHES, PATCHES, patch, patch)
+    out[:side, :side] = mixed.swapaxes(1, 2).reshape(side, side)
     return out
 
 

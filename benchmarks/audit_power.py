@@ -37,7 +37,7 @@ STRENGTHS = (0.2, 0.4, 0.6, 0.8)
 MEANT = {
     "marker": ("label-from-text",),
     "border": ("label-from-border",),
-    "contrast": ("label-from-histogram",),
+    "contrast": ("label-from-border", "label-from-histogram"),
     "compression": ("label-from-file", "label-from-sharpness"),
     "size": ("label-from-file",),
     "resolution": ("label-from-sharpness", "label-from-file"),

@@ -33,7 +33,8 @@ def test_every_path_has_its_row_in_order_and_a_bad_file_its_error(
 ) -> None:
     monkeypatch.setattr(workers_module, "FEW", 0)
     table = scan(films, workers=workers)
-    assert list(table.columns) == ["path", "width", "height", "bits", "mode", "format", "sha256", "phash", "error"]
+    facts = ["width", "height", "bits", "mode", "format", "sha256", "phash", "phash_sizes"]
+    assert list(table.columns) == ["path", *facts, "error"]
     assert table["path"].tolist() == [str(path) for path in films]
     good = table[:30]
     assert good["error"].isna().all()

@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from hilum.data import sources
+from hilum.data.match import match
 from hilum.data.needs import as_flags, listed
 from hilum.data.readers.common import left_out
 from hilum.data.sample import sample
@@ -20,7 +21,7 @@ from hilum.image.scan import scan
 from hilum.progress import SILENT, Progress
 from hilum.recipe.schema import Data, Recipe, Split, Task
 
-FACTS = ("width", "height", "bits", "mode", "format", "sha256", "phash")
+FACTS = ("width", "height", "bits", "mode", "format", "sha256", "phash", "phash_sizes")
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,10 @@ def drawn_films(recipe: Recipe, *, progress: Progress = SILENT) -> Collection:
             + "; ".join(f"{reader}, {place}" for reader, place in needs.items()),
         )
     films = films_of_task(recipe.data, recipe.task, workers=recipe.training.workers, progress=progress)
+    if recipe.data.match:
+        matched = match(films.manifest, recipe.data.match, seed=recipe.split.seed)
+        left_so_far = {**films.left_out, **matched.left}
+        films = replace(films, manifest=matched.manifest, left_out=left_so_far, notes=[*films.notes, matched.note])
     drawn = sample(films.manifest, recipe.data, recipe.split)
     left = {**films.left_out, **{f"not drawn, of the class {name}": count for name, count in drawn.left.items()}}
     return replace(films, manifest=drawn.manifest, left_out=left, notes=[*films.notes, *drawn.notes])
@@ -101,7 +106,7 @@ def films_of_task(
 def with_facts(
     manifest: pd.DataFrame, *, workers: int | None = None, progress: Progress = SILENT
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The films that can be read, with width, height, bits, mode, format, sha256 and phash; and those that cannot.
+    """The films that can be read, with width, height, bits, mode, format, sha256, phash, phash_sizes; and the others.
 
     The second table has the columns path and error. Refused with DataError: not one film can be read.
     """

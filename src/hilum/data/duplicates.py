@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
+from hilum.data.crops import crops_among
 from hilum.data.groups import components
 from hilum.errors import DataError
 from hilum.image.fingerprint import BITS, mirrored, unpack
@@ -24,7 +25,8 @@ def find(manifest: pd.DataFrame) -> pd.DataFrame:
     """Every pair of films that are the same: image_id_a, image_id_b, kind, distance; sorted by the two ids.
 
     kind: `exact` where sha256 is equal (distance 0), else `near` where the fingerprints (phash) differ in at most
-    16 % of their bits, else `mirrored` where those of one and of the other's mirror image do; distance is that share.
+    16 % of their bits, else `cropped` where up to 5 % was cut off at each edge of one of them (`crops`; only where
+    phash_sizes is filled), else `mirrored` where one is near the other's mirror image; distance is the share of bits.
     Films without sha256 and without phash are compared with nothing.
     Refused with DataError: a manifest with neither column filled, a phash of another length.
 
@@ -34,13 +36,15 @@ def find(manifest: pd.DataFrame) -> pd.DataFrame:
     0          a          b  exact       0.0
     """
     manifest = manifest.reset_index(drop=True)
-    copies, films_of = _pictures(manifest)
+    copies, films_of, sizes = _pictures(manifest)
     close, turned = _same_pictures(copies)
+    cut = _crops(copies, sizes)
     near = [_pairs_between(rows, rows, 0.0) for rows in films_of if len(rows) > 1]
     near += [_pairs_between(films_of[a], films_of[b], d) for (a, b), d in zip(*close, strict=True)]
     turned_round = [_pairs_between(films_of[a], films_of[b], d) for (a, b), d in zip(*turned, strict=True)]
+    cropped = [_pairs_between(films_of[a], films_of[b], d) for (a, b), d in zip(*cut, strict=True)]
     exact = [_pairs_between(rows, rows, 0.0) for rows in _equal_rows(manifest["sha256"])]
-    return _table(manifest, {"exact": exact, "near": near, "mirrored": turned_round})
+    return _table(manifest, {"exact": exact, "near": near, "cropped": cropped, "mirrored": turned_round})
 
 
 def clusters(manifest: pd.DataFrame) -> pd.Series:
@@ -62,11 +66,12 @@ def clusters(manifest: pd.DataFrame) -> pd.Series:
 
 def links(manifest: pd.DataFrame) -> np.ndarray:
     """Row numbers (M, 2) that chain every film to its duplicates: fewer than all pairs where a film stands often."""
-    copies, films_of = _pictures(manifest)
+    copies, films_of, sizes = _pictures(manifest)
     (close, _), (turned, _) = _same_pictures(copies)
+    cut, _ = _crops(copies, sizes)
     first = np.array([rows[0] for rows in films_of], dtype=np.int64)
     chains = [np.c_[rows[:-1], rows[1:]] for rows in [*films_of, *_equal_rows(manifest["sha256"])] if len(rows) > 1]
-    return np.concatenate([np.empty((0, 2), np.int64), first[close], first[turned], *chains])
+    return np.concatenate([np.empty((0, 2), np.int64), first[close], first[turned], first[cut], *chains])
 
 
 def _same_pictures(bits: np.ndarray) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
@@ -77,6 +82,22 @@ def _same_pictures(bits: np.ndarray) -> tuple[tuple[np.ndarray, np.ndarray], tup
     # Both (a, mirrored b) and (b, mirrored a) are there: one of them is enough. A film may be like its own mirror.
     turned = (pairs[:, 0] < count) & (pairs[:, 1] - count > pairs[:, 0])
     return (pairs[upright], distance[upright]), (pairs[turned] - [0, count], distance[turned])
+
+
+def _crops(bits: np.ndarray, sizes: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """`crops_among` of the fingerprints (N, 16) whose sizes are known."""
+    known = np.array([number for number, text in enumerate(sizes) if text], np.int64)
+    if len(known) < 2:
+        return np.empty((0, 2), np.int64), np.empty(0)
+    try:
+        pairs, distance = crops_among([bits[n].tobytes().hex() for n in known], [sizes[n] for n in known])
+    except ValueError as error:
+        raise DataError(
+            f"the column phash_sizes does not hold hilum's fingerprints: {error}",
+            where="manifest",
+            next_step="Leave the column out, and hilum data build will fill it.",
+        ) from None
+    return known[pairs], distance
 
 
 def near_pairs(bits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -139,8 +160,8 @@ def _agreeing(keys: np.ndarray) -> Iterator[np.ndarray]:
         yield np.concatenate(portion)
 
 
-def _pictures(manifest: pd.DataFrame) -> tuple[np.ndarray, list[np.ndarray]]:
-    """The different fingerprints, uint64 (N, 16), and the rows of the films that have each."""
+def _pictures(manifest: pd.DataFrame) -> tuple[np.ndarray, list[np.ndarray], list[str]]:
+    """The different fingerprints, uint64 (N, 16), the rows of the films that have each, and its sizes or ""."""
     absent = [name for name in ("sha256", "phash") if name not in manifest]
     if absent or (len(manifest) and manifest[["sha256", "phash"]].isna().all(axis=None)):
         raise DataError(
@@ -159,7 +180,11 @@ def _pictures(manifest: pd.DataFrame) -> tuple[np.ndarray, list[np.ndarray]]:
             where="manifest",
             next_step="Leave the column out, and hilum data build will fill it.",
         ) from None
-    return copies, _rows_of_codes(rows, of_copy, len(distinct))
+    films_of = _rows_of_codes(rows, of_copy, len(distinct))
+    if "phash_sizes" not in manifest:
+        return copies, films_of, [""] * len(distinct)
+    known = manifest["phash_sizes"].astype("string").fillna("").to_numpy(dtype=object)
+    return copies, films_of, [max(known[rows]) for rows in films_of]
 
 
 def _equal_rows(values: pd.Series) -> list[np.ndarray]:

@@ -33,6 +33,7 @@ COLUMNS: Mapping[str, tuple[str, str]] = {
     "format": ("string", "png, jpeg, dicom, bmp, tiff or webp"),
     "sha256": ("string", "of the file's bytes, hexadecimal"),
     "phash": ("string", "perceptual hash for near duplicates, hexadecimal"),
+    "phash_sizes": ("string", "what is needed beside phash to find crops of the film; without it they are not found"),
     # Written by the split, and absent before it:
     "part": ("string", "train, validation or test"),
     "fold": ("Int64", "0 to folds - 1"),

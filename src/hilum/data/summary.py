@@ -11,7 +11,21 @@ import pandas as pd
 BY_LABEL = ("source", "view", "modality", "sex", "split", "format", "mode", "finding")
 UNKNOWN = "(missing)"
 # What hilum fills in itself, or a task or a split: that it is missing says nothing about a collection.
-_OWN = ("image_id", "path", "width", "height", "bits", "mode", "format", "sha256", "phash", "part", "fold", "class")
+_OWN = (
+    "image_id",
+    "path",
+    "width",
+    "height",
+    "bits",
+    "mode",
+    "format",
+    "sha256",
+    "phash",
+    "phash_sizes",
+    "part",
+    "fold",
+    "class",
+)
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,10 @@ from pathlib import Path
 from hilum.errors import FilmError
 from hilum.files import cache_folder
 from hilum.image.decode import decode, read_bytes
-from hilum.image.fingerprint import perceptual_hash
+from hilum.image.fingerprint import fingerprint
 
 # Raised whenever decoding or fingerprints give something else than before: facts are remembered under it.
-FACTS_VERSION = 1
+FACTS_VERSION = 2
 # Twice the side at which films are fingerprinted: a JPEG may be decoded so much smaller.
 _LEAST_PX = 256
 _TOGETHER = 500
@@ -25,7 +25,7 @@ _TOGETHER = 500
 
 @dataclass(frozen=True)
 class Facts:
-    """One file: its picture, the SHA-256 of its bytes, its perceptual hash; or the error with which it was refused."""
+    """One file: its picture, the SHA-256 of its bytes, its fingerprint; or the error with which it was refused."""
 
     width: int | None = None
     height: int | None = None
@@ -34,6 +34,7 @@ class Facts:
     format: str | None = None
     sha256: str | None = None
     phash: str | None = None
+    phash_sizes: str | None = None
     error: str | None = None
 
 
@@ -66,7 +67,7 @@ def facts_of(path: Path) -> Facts:
         film = decode(data, at_least_px=_LEAST_PX)
     except FilmError as error:
         return Facts(sha256=sha256, error=reason(error))
-    found = film.facts
+    found, seen = film.facts, fingerprint(film.pixels)
     return Facts(
         width=found.width,
         height=found.height,
@@ -74,7 +75,8 @@ def facts_of(path: Path) -> Facts:
         mode=found.mode,
         format=found.format,
         sha256=sha256,
-        phash=perceptual_hash(film.pixels) or None,
+        phash=seen.phash or None,
+        phash_sizes=seen.sizes or None,
     )
 
 

@@ -17,7 +17,7 @@ _DTYPES = {"width": "Int64", "height": "Int64", "bits": "Int64"}
 
 
 def scan(paths: Sequence[Path], *, workers: int | None = None, progress: Progress = SILENT) -> pd.DataFrame:
-    """A row per path, in order: path, width, height, bits, mode, format, sha256, phash, error.
+    """A row per path, in order: path, width, height, bits, mode, format, sha256, phash, phash_sizes, error.
 
     `error` says why a file is no film and is missing where it is one; one bad file never stops the others. sha256 is of
     the file's bytes and is there for every file that could be read.

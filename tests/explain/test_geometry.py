@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 
@@ -31,6 +32,16 @@ def test_a_spot_comes_back_to_where_it_was(name: str, shape: tuple[int, int]) ->
     rows, columns = np.indices(shape)
     assert abs(float((rows * back).sum() / back.sum()) - (row - 0.5)) < 0.02 * height + 0.5
     assert abs(float((columns * back).sum() / back.sum()) - (column - 0.5)) < 0.02 * width + 0.5
+
+
+@pytest.mark.parametrize("name", HOWS)
+@pytest.mark.parametrize("shape", [(200, 120), (90, 260)])
+def test_a_mask_lies_on_the_square_where_prepare_shows_what_it_is_of(name: str, shape: tuple[int, int]) -> None:
+    film = np.zeros(shape, np.uint8)
+    cv2.ellipse(film, (shape[1] // 2, shape[0] // 2), (shape[1] // 5, shape[0] // 4), 0, 0, 360, 255, cv2.FILLED)
+    shown = prepare(film, HOWS[name]) >= 128
+    found = place_of(film, HOWS[name]).on_square(film > 0)
+    assert (shown != found).sum() < 0.05 * shown.sum()
 
 
 def test_a_film_cut_to_its_lungs_comes_back_to_their_box() -> None:

@@ -220,7 +220,7 @@ def _kinds_across(films: Films, of: pd.Series) -> str:
         return ""
     a, b = (films.pairs[name].map(of) for name in ("image_id_a", "image_id_b"))
     kinds = films.pairs.loc[a.notna() & b.notna() & (a != b), "kind"].value_counts()
-    return enumerated([f"{count} {_HOW[kind]}" for kind, count in kinds.items()]) if len(kinds) else ""
+    return enumerated([f"{count} {_HOW[str(kind)]}" for kind, count in kinds.items()]) if len(kinds) else ""
 
 
 def _leak_line(leak: dict) -> str:

@@ -73,8 +73,8 @@ def fitted(whole: Floats, bits: NDArray[np.bool_]) -> float:
         seen = _operator(top, bottom) @ whole @ _operator(left, right).T
         return float((_signs(seen[None])[0] != bits).mean())
 
-    start = [(t, b, le, r) for t in _GRID for b in _GRID for le in _GRID for r in _GRID]
-    best = list(min(start, key=distance))
+    start = [[t, b, le, r] for t in _GRID for b in _GRID for le in _GRID for r in _GRID]
+    best = min(start, key=distance)
     least = distance(best)
     for step in _STEPS:
         for edge in (0, 1, 2, 3, 0, 1, 2, 3):

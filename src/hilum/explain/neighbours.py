@@ -42,7 +42,7 @@ def nearest(features: NDArray[np.floating], among: NDArray[np.floating], k: int)
         apart = np.round(np.clip(1.0 - _unit(features[start : start + _AT_ONCE]) @ searched.T, 0.0, 2.0), 9)
         first = np.argsort(apart, axis=1, kind="stable")[:, :count]
         rows.append(first)
-        distances.append(np.take_along_axis(apart, first, 1))
+        distances.append(np.take_along_axis(apart.astype(np.float64), first, 1))
     return Nearest(np.concatenate(rows), np.concatenate(distances))
 
 

@@ -49,7 +49,7 @@ def write_pictures(
             drawn = _drawn(pixels, each.made, found, tops[each.method], pixels.shape)
             place = out / "overlays" / f"{name}-{Path(row['path']).stem}-{each.method}.png"
             _write(place, bytes(cv2.imencode(".png", drawn[:, :, ::-1])[1]))
-        places[(row["image_id"], each.method)] = files
+        places[(str(row["image_id"]), each.method)] = files
     return places
 
 

@@ -153,7 +153,7 @@ def _explain(
                 for film, made in _maps(explainer, batch, method, number):
                     check = checks[method]
                     refused = check is not None and check.survives
-                    lines.append(_line(explainer, rows.loc[film], film, method, made, refused=refused))
+                    lines.append(_line(explainer, rows.iloc[film], film, method, made, refused=refused))
                     if isinstance(made, FilmMap) and film < SHOWN:
                         kept.append(Kept(film, method, made))
             advance(len(batch))

@@ -111,7 +111,7 @@ def _limits(limit: Mapping[str, Any]) -> str:
 
 
 def _place(verdict: object) -> int:
-    return VERDICTS.index(verdict) if verdict in VERDICTS else 1  # type: ignore[arg-type]
+    return VERDICTS.index(verdict) if verdict in VERDICTS else 1
 
 
 def write_changes(found: Sequence[Change], path: Path, *, names: Sequence[str]) -> None:

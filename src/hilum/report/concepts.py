@@ -85,8 +85,7 @@ def write_page(shown: Sequence[Shown], path: Path, *, classes: Sequence[str], ab
         ({"name": name, "heading": heading}, Markup(body.render(concepts=concepts, colours=colours)))
         for name, heading, concepts in sections
     ]
-    made.append(
-        ({"name": "how", "heading": "How this was made"}, jinja.get_template("concepts_how.html").render(about))
-    )
+    how = Markup(jinja.get_template("concepts_how.html").render(about))
+    made.append(({"name": "how", "heading": "How this was made"}, how))
     page = jinja.get_template("concepts.html")
     write_text(path, page.render(made=made, speaking=len(speaking), concepts=len(shown), **about))

@@ -23,7 +23,7 @@ def _sources(facts: Facts) -> Lines:
     return [
         f"{source}: {count_of(int(n), 'film')}"
         + (f" of {count_of(int(patients[source]), 'known patient')}." if patients[source] else ", patients unknown.")
-        for source, n in counts.items()
+        for source, n in zip(counts.index.astype(str), counts, strict=True)
     ]
 
 

@@ -118,7 +118,9 @@ def _mistakes(facts: Facts) -> Lines:
     if rows.empty:
         return []
     pairs = wrong.groupby(["label", "predicted"], observed=True).size().sort_values(ascending=False).head(6)
-    each = "; ".join(f"{label} called {called} ({n})" for (label, called), n in pairs.items())
+    each = "; ".join(
+        f"{row.label} called {row.predicted} ({row.n})" for row in pairs.reset_index(name="n").itertuples()
+    )
     counted = f"{len(wrong)} of {count_of(len(rows), 'film')} of the {facts.judged} part are misclassified"
     return [f"{counted}: {each}." if len(wrong) else f"{counted}."]
 

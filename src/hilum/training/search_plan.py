@@ -69,7 +69,8 @@ class Plan:
             return {parameter.key: parameter.stored(values[parameter.key]) for parameter in self.parameters}
         if self.how.method != "one_at_a_time":
             return {}
-        fixed, start = {}, 0
+        fixed: dict[str, Any] = {}
+        start = 0
         now, at = self._turn(place)
         for parameter in self.parameters:
             if parameter == now:

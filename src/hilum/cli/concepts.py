@@ -56,7 +56,7 @@ def _lines(table: pd.DataFrame) -> list[str]:
     return [
         f"concept {row['concept']} speaks {row['speaks']} {row['class']}: its odds "
         f"{factor(row['log_odds_lost_beyond_others'], row['low'], row['high'])} when a patch is hidden, beside other "
-        f"squares of the film, n = {row['films']} films of {row['patients']} patients"
+        f"squares of the film, n = {row['films']} films"
         for row in speaking.to_dict("records")
     ]
 

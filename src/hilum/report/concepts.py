@@ -74,7 +74,7 @@ class Shown:
 
 
 def write_page(shown: Sequence[Shown], path: Path, *, classes: Sequence[str], about: Mapping[str, Any]) -> None:
-    """Write the page, whole or not at all. about: run, part, films, patients, of (films of the part), patches, rare."""
+    """Write the page, whole or not at all. about: what the templates tell of how it was made."""
     jinja, colours = templates(), class_colours(classes)
     speaking = [each for each in shown if any(said.speaks for said in each.said)]
     silent = [each for each in shown if each not in speaking]
@@ -82,7 +82,7 @@ def write_page(shown: Sequence[Shown], path: Path, *, classes: Sequence[str], ab
     sections = [("speaking", "Concepts that speak for or against a class", speaking)]
     sections += [("silent", "Concepts that speak for no class", silent)] if silent else []
     made = [
-        ({"name": name, "heading": heading}, Markup(body.render(concepts=concepts, colours=colours)))
+        ({"name": name, "heading": heading}, Markup(body.render(concepts=concepts, colours=colours, **about)))
         for name, heading, concepts in sections
     ]
     how = Markup(jinja.get_template("concepts_how.html").render(about))

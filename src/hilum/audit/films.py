@@ -63,7 +63,7 @@ def films_of(manifest: pd.DataFrame, how: Audit) -> Films:
             "no film has a known class", where="manifest", next_step="Fill the column label, or name a task."
         )
     place = {name: number for number, name in enumerate(classes)}
-    y: Ints = label.map(place).fillna(-1).to_numpy(np.int64)
+    y: Ints = np.asarray(label.map(place).fillna(-1), np.int64)
     looked = {"sha256", "phash"} <= set(manifest) and bool(manifest[["sha256", "phash"]].notna().any(axis=None))
     pairs = duplicates.find(manifest) if looked else None
     links = [chain(manifest["patient_id"])]

@@ -77,8 +77,9 @@ class Explainer:
     def __init__(self, run: Path | str) -> None:
         self.network = trained(run)
         # Where the run averages a film and its mirror image, so does the map of its answer.
-        self.flip = bool(read_metadata(self.network.run.weights_path).get("flip", False))
-        self._engine = Engine(self.network.classifier, flip=self.flip)
+        about = read_metadata(self.network.run.weights_path)
+        self.flip = bool(about.get("flip", False))
+        self._engine = Engine(self.network.classifier, flip=self.flip, zoom=float(about.get("zoom", 0.0)))
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -46,9 +46,7 @@ def warnings_of(pixels: NDArray[np.uint8], header: DicomHeader | None = None) ->
     """
     found = lungs_of(pixels)
     turned = lungs_of(255 - pixels) if found.doubt or _lighter_than_the_body(pixels, found) else None
-    warned: list[Warned] = []
-    if header is not None and header.view in _NOT_FRONTAL:
-        warned.append(Warned("not frontal", f"its view is {header.view}"))
+    warned = warnings_of_header(header)
     if turned is not None and not turned.doubt:
         warned.append(Warned("inverted", "lungs are found where black and white are exchanged"))
     elif found.doubt:
@@ -56,6 +54,13 @@ def warnings_of(pixels: NDArray[np.uint8], header: DicomHeader | None = None) ->
     else:
         warned += _cut_off(found)
     return tuple(warned)
+
+
+def warnings_of_header(header: DicomHeader | None) -> list[Warned]:
+    """What a DICOM object says of itself that speaks against it; nothing where there is no header."""
+    if header is None or header.view not in _NOT_FRONTAL:
+        return []
+    return [Warned("not frontal", f"its view is {header.view}")]
 
 
 def _lighter_than_the_body(pixels: NDArray[np.uint8], found: Lungs) -> bool:

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from markupsafe import Markup
+
 from hilum.audit.remedy import Change
 from hilum.audit.remedy import in_short as in_short_of_changes
 from hilum.audit.verdict import VERDICTS
@@ -19,7 +21,7 @@ _COUNTED = ("patients", "films")  # measures that are whole numbers
 
 def write_audit(checks: Sequence[Check], path: Path, *, asked: Sequence[str]) -> None:
     """Write the page of an audit of films, whole or not at all; asked: what was audited, as it was typed."""
-    body = templates().get_template("audit.html").render(colours={}, **context(checks))
+    body = Markup(templates().get_template("audit.html").render(colours={}, **context(checks)))
     page = templates().get_template("audit_page.html")
     section = {"name": "audit", "heading": "The checks, the worst first"}
     write_text(path, page.render(made=[(section, body)], asked=asked, banner=banner(checks), n=len(checks)))
@@ -128,7 +130,7 @@ def write_changes(found: Sequence[Change], path: Path, *, names: Sequence[str]) 
         for change in found
     ]
     given = {"names": list(names), "short": in_short_of_changes(found)}
-    body = templates().get_template("audit_changes.html").render(colours={}, rows=rows, **given)
+    body = Markup(templates().get_template("audit_changes.html").render(colours={}, rows=rows, **given))
     section = {"name": "changes", "heading": "Check by check"}
     write_text(path, templates().get_template("audit_changes_page.html").render(made=[(section, body)], **given))
 

@@ -72,7 +72,7 @@ def test_every_command_that_the_readme_and_first_run_name_is_there() -> None:
         (("train", "--resume"), 2, "-o"),
         (("train", "--set", "stage.epoch=1"), 2, "stage.epochs"),
         (("train", "--recipe", "liverpol"), 2, "no recipe file and no shipped recipe"),
-        (("predict", "nowhere", "film.png"), 2, "no trained run"),
+        (("predict", "nowhere", "film.png"), 2, "no such run"),
         (("evaluate", "nowhere", "--data", "x"), 2, "no run folder"),
         (("train", "--nope"), 2, "--nope"),
         (("nope",), 2, "nope"),

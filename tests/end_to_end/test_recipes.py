@@ -35,6 +35,9 @@ OF_RECIPE: dict[str, tuple[str, ...]] = {
     "gradientcrescent-2020-three": ("split.test_per_class=3",),
     "gradientcrescent-2020-four": ("split.test_per_class=3",),
     "better": ("data.task=covid-4", "stage.unfreeze=2"),
+    # Searches are laid over a study's recipe; alone they are a training of all defaults.
+    "liverpool-2022-search": ("split.scheme=patient",),
+    "covientist-2021-search": ("split.scheme=patient",),
     "fine-tune": ("data.task=covid-4", "stage.unfreeze=2", "split.scheme=patient"),
 }
 OWN_NETWORK = ("covientist-2021", "darkcovidnet-2020")

@@ -314,9 +314,9 @@ def test_a_search_that_was_killed_runs_that_trial_again_and_loses_and_doubles_no
 
 def test_two_processes_share_a_study_and_run_each_trial_once(worked: tuple[str, ...], tmp_path: Path) -> None:
     log, out = tmp_path / "log", tmp_path / "s"
-    first = working(log, out, worked, "start", 0.4)
+    first = working(log, out, worked, "start", 1.5)
     until(lambda: lines(log), first)
-    second = working(log, out, (), "resume", 0.4)
+    second = working(log, out, (), "resume", 1.5)
     assert (first.wait(120), second.wait(120)) == (0, 0), (first.communicate(), second.communicate())
     said = lines(log)
     assert all(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -152,7 +153,7 @@ def test_a_locked_store_is_named_and_not_waited_for_without_end(
     ("url", "said"),
     [
         ("not a url", "sqlite:///FILE"),
-        ("postgresql://someone:secret@127.0.0.1:9/studies", "driver"),
+        ("postgresql://someone:secret@127.0.0.1:9/studies", "refused" if find_spec("psycopg") else "driver"),
         ("mongodb://127.0.0.1/studies", "database"),
         ("sqlite:////proc/none/study.sqlite", "/proc/none"),
     ],

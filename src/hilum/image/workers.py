@@ -93,14 +93,14 @@ def in_a_worker() -> bool:
 
 
 _in_a_worker = False
-_lone: dict[int, _Worker] = {}  # by process, because a fork must not share its parent's
+_lone: dict[int, Worker] = {}  # by process, because a fork must not share its parent's
 _lone_lock = threading.Lock()
 
 
-def _lone_worker() -> _Worker:
+def _lone_worker() -> Worker:
     worker = _lone.get(os.getpid())
     if worker is None or worker.process.poll() is not None:
-        worker = _lone[os.getpid()] = _Worker.start()
+        worker = _lone[os.getpid()] = Worker.start()
         atexit.register(worker.end)
         worker.greet()
     return worker
@@ -111,14 +111,14 @@ def _to_blame() -> FilmError:
 
 
 @dataclass
-class _Worker:
+class Worker:
     """A process that does what it is asked."""
 
     process: subprocess.Popen[bytes]
     deadline: float = float("inf")
 
     @classmethod
-    def start(cls) -> _Worker:
+    def start(cls) -> Worker:
         return cls(
             subprocess.Popen(
                 [sys.executable, "-c", _START, *sys.path],
@@ -167,7 +167,7 @@ class _Pool:
         self._waiting: deque[list[int]] = deque(chunks)
         # Bounded, so that results do not pile up in memory where they are written slower than made.
         self._done: queue.Queue[list[tuple[int, Any]] | BaseException] = queue.Queue(maxsize=4 * count)
-        self._workers: list[_Worker] = []
+        self._workers: list[Worker] = []
         self._stopped = False
         self._threads = [threading.Thread(target=self._feed, daemon=True) for _ in range(count)]
 
@@ -204,8 +204,8 @@ class _Pool:
         except BaseException as error:
             self._put(error)
 
-    def _started(self) -> _Worker:
-        worker = _Worker.start()
+    def _started(self) -> Worker:
+        worker = Worker.start()
         worker.deadline = time.monotonic() + SECONDS_TO_START
         with self._lock:
             self._workers.append(worker)
@@ -219,7 +219,7 @@ class _Pool:
         with self._lock:
             return self._waiting.popleft() if self._waiting and not self._stopped else None
 
-    def _ask(self, worker: _Worker, chunk: list[int]) -> list[tuple[int, Any]] | None:
+    def _ask(self, worker: Worker, chunk: list[int]) -> list[tuple[int, Any]] | None:
         """The results of a chunk, or None where the worker died over it."""
         worker.deadline = time.monotonic() + self._seconds * len(chunk)
         try:

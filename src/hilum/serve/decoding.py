@@ -18,7 +18,7 @@ from hilum.errors import FilmError
 from hilum.image.decode import decode
 from hilum.image.film import Film
 from hilum.image.prepare import decoded_px, prepared
-from hilum.image.workers import _Worker as Process
+from hilum.image.workers import Worker
 from hilum.recipe.schema import Prepare
 from hilum.serve.gate import doubts_of
 
@@ -75,7 +75,7 @@ class Decoder:
     def __init__(self, hows: Sequence[Prepare], *, lungs: bool, seconds: float = SECONDS_PER_FILM) -> None:
         self._job = partial(examined, hows=tuple(hows), lungs=lungs)
         self._seconds = seconds
-        self._process: Process | None = None
+        self._process: Worker | None = None
 
     def __call__(self, data: bytes) -> Examined:
         """The film; FilmError where it is none, or where its decoder died or was stopped."""
@@ -109,9 +109,9 @@ class Decoder:
             self._process.end()
             self._process = None
 
-    def _ready(self) -> Process:
+    def _ready(self) -> Worker:
         if self._process is None:
-            self._process = Process.start()
+            self._process = Worker.start()
             self._process.greet()
             self._process.ask(limit_memory, [BYTES_OF_MEMORY])
         return self._process

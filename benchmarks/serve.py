@@ -1,0 +1,179 @@
+"""hilum serve beside a plain FastAPI + torch script: requests a second, p50, p95, p99 and memory, on loopback.
+
+    python benchmarks/serve.py RUN FILMS [--clients 32] [--requests 2000] [--out results.json]
+
+RUN: a trained run. FILMS: a folder of films; each request sends one, made about `--kilobytes` large as JPEG and made
+unlike every other by a comment in its file, so that none is answered from the store. The two servers run one after the
+other, each warmed up, with the same network and films, and all answers are counted and compared.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import cv2
+import httpx2 as httpx
+import numpy as np
+import psutil
+
+PLAIN = """
+import io, sys
+import torch, uvicorn
+from fastapi import FastAPI, UploadFile
+from PIL import Image
+from torchvision.transforms.functional import pil_to_tensor
+from hilum.model import classifier as classifiers
+
+network, about = classifiers.load(sys.argv[1] + "/weights.safetensors")
+network.eval()
+side = about["preparation"]["side_px"]
+app = FastAPI()
+
+@app.post("/predict")
+def predict(film: UploadFile):
+    picture = Image.open(io.BytesIO(film.file.read())).convert("L").resize((side, side), Image.Resampling.BILINEAR)
+    with torch.inference_mode():
+        p = torch.softmax(network(pil_to_tensor(picture)[None].float() / 255), 1)[0]
+    return dict(zip(network.architecture.classes, p.tolist()))
+
+uvicorn.run(app, port=int(sys.argv[2]), log_level="error")
+"""
+
+
+def jpegs(folder: Path, kilobytes: int, most: int = 100) -> list[bytes]:
+    """Films as JPEGs of about so many kilobytes: enlarged until quality 90 gives that."""
+    made = []
+    for path in sorted(file for file in folder.rglob("*") if file.suffix.lower() in (".jpg", ".jpeg", ".png"))[:most]:
+        film = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+        if film is None:
+            continue
+        for factor in np.arange(1.0, 12.0, 0.25):
+            large = cv2.resize(film, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
+            data = cv2.imencode(".jpg", large, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes()
+            if len(data) >= 1000 * kilobytes:
+                break
+        made.append(data)
+    return made
+
+
+def unlike(data: bytes, number: int) -> bytes:
+    """The same picture in another file: with a JPEG comment (ITU-T T.81, B.2.4.5)."""
+    comment = f"{number}".encode()
+    return data[:2] + b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment + data[2:]
+
+
+@contextmanager
+def running(command: list[str], health: str) -> Iterator[psutil.Process]:
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=dict(os.environ))
+    try:
+        for _ in range(600):
+            try:
+                httpx.get(health, timeout=2)
+                break
+            except httpx.TransportError:
+                time.sleep(0.2)
+        yield psutil.Process(process.pid)
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+async def load(url: str, films: list[bytes], requests: int, clients: int, first: int) -> tuple[list[float], list[Any]]:
+    """Seconds of each request, and every answer, with `clients` asking at once."""
+    numbers = iter(range(first, first + requests))
+    seconds: list[float] = []
+    answers: list[Any] = []
+
+    async def client(http: httpx.AsyncClient) -> None:
+        for number in numbers:
+            data = unlike(films[number % len(films)], number)
+            while True:
+                start = time.perf_counter()
+                answer = await http.post(url, files={"film": ("film.jpg", data, "image/jpeg")})
+                if answer.status_code != 503:
+                    break
+                await asyncio.sleep(float(answer.headers.get("retry-after", 1)))
+            seconds.append(time.perf_counter() - start)
+            answers.append((number, answer.status_code, answer.json()))
+
+    limits = httpx.Limits(max_connections=clients)
+    async with httpx.AsyncClient(timeout=300, limits=limits) as http:
+        await asyncio.gather(*(client(http) for _ in range(clients)))
+    return seconds, answers
+
+
+def measured(name: str, process: psutil.Process, url: str, films: list[bytes], asked: argparse.Namespace) -> Any:
+    asyncio.run(load(url, films, 4 * asked.clients, asked.clients, 10**7))
+    start = time.perf_counter()
+    seconds, answers = asyncio.run(load(url, films, asked.requests, asked.clients, 0))
+    wall = time.perf_counter() - start
+    memory = sum(each.memory_info().rss for each in [process, *process.children(recursive=True)])
+    p50, p95, p99 = np.percentile(seconds, [50, 95, 99])
+    row = {
+        "server": name,
+        "requests": len(answers),
+        "failed": sum(status != 200 for _, status, _ in answers),
+        "per_second": round(len(answers) / wall, 1),
+        "p50_ms": round(1000 * p50, 1),
+        "p95_ms": round(1000 * p95, 1),
+        "p99_ms": round(1000 * p99, 1),
+        "memory_mib": round(memory / 2**20),
+    }
+    print(json.dumps(row), flush=True)
+    return row, {number: answer for number, _, answer in answers}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("films", type=Path)
+    parser.add_argument("--clients", type=int, default=32)
+    parser.add_argument("--requests", type=int, default=2000)
+    parser.add_argument("--kilobytes", type=int, default=200)
+    parser.add_argument("--lungs", action="store_true", help="with the input gate's look for the lungs")
+    parser.add_argument("--out", type=Path)
+    asked = parser.parse_args()
+    films = jpegs(asked.films, asked.kilobytes)
+    print(f"{len(films)} films of {np.mean([len(film) for film in films]) / 1000:.0f} kB on average", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        script = Path(folder) / "plain.py"
+        script.write_text(PLAIN)
+        plain = [sys.executable, str(script), str(asked.run), "8311"]
+        with running(plain, "http://127.0.0.1:8311/openapi.json") as process:
+            theirs, said = measured("plain", process, "http://127.0.0.1:8311/predict", films, asked)
+        command = [sys.executable, "-m", "hilum.cli.app", "serve", str(asked.run), "--store", f"{folder}/store"]
+        ours_command = [*command, "--port", "8312", "--lungs" if asked.lungs else "--no-lungs"]
+        with running(ours_command, "http://127.0.0.1:8312/api/v1/health") as process:
+            ours, found = measured("hilum", process, "http://127.0.0.1:8312/api/v1/predict", films, asked)
+            stored = httpx.get("http://127.0.0.1:8312/api/v1/films?most=1").json()["total"]
+    alike = np.mean([max(said[n], key=said[n].get) == found[n]["results"][0]["predicted"] for n in said])
+    result = {
+        "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
+        "clients": asked.clients,
+        "lungs": asked.lungs,
+        "servers": [theirs, ours],
+        "times": round(ours["per_second"] / theirs["per_second"], 2),
+        "p99_below_their_p50": ours["p99_ms"] < theirs["p50_ms"],
+        "answered_once": len({each["film_id"] for each in found.values()}) == asked.requests,
+        "stored": stored - 4 * asked.clients,
+        "same_class": round(float(alike), 4),
+    }
+    print(json.dumps(result, indent=2))
+    if asked.out:
+        asked.out.write_text(json.dumps(result, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

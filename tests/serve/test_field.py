@@ -17,13 +17,12 @@ from hilum.serve.app import create_app
 from hilum.serve.models import Model
 from hilum.serve.server import opened
 from hilum.serve.settings import Settings
-
 from image.made_files import as_bytes, dicom, huge_png, png, ramp, saved
 from serve.serving import until_done
 
 
 def nested_dicom(depth: int) -> bytes:
-    """A film whose digital signatures are a sequence in a sequence in a sequence, in bytes because no writer gets there."""
+    """A film whose signatures are a sequence in a sequence in a sequence; in bytes, because no writer gets there."""
     item, no_length = b"\xfe\xff\x00\xe0", b"\xff\xff\xff\xff"
     opened = (b"\xfa\xff\xfa\xffSQ\0\0" + no_length + item + no_length) * depth
     closed = (b"\xfe\xff\x0d\xe0\0\0\0\0" + b"\xfe\xff\xdd\xe0\0\0\0\0") * depth
@@ -93,6 +92,7 @@ def test_every_file_of_the_field_is_a_result_or_a_typed_error(client: TestClient
             assert abs(sum(film["results"][0]["probabilities"].values()) - 1) < 1e-6
     for name in ("wide.png", "sixteen.png", "cmyk.jpg", "palette.png", "alpha.png", "monochrome1.dcm", "signed.dcm"):
         assert out[name] == "done", name
-    for name in ("line.png", "huge.png", "page.png", "drawing.svg", "page.dcm", "no-pixels.dcm", "nested.dcm", "knee.dcm"):
+    refused = ("line.png", "huge.png", "page.png", "drawing.svg", "page.dcm", "no-pixels.dcm", "nested.dcm", "knee.dcm")
+    for name in refused:
         assert out[name] == "failed", name
     assert client.get("/api/v1/health").json()["status"] == "ok"

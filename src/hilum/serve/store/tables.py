@@ -109,6 +109,37 @@ tokens = Table(
     UniqueConstraint("user", "title"),
 )
 
+# What came over DICOM. object_id: a keyed hash of the SOP instance's UID, so that an object sent again is the same one.
+# state: received, asked (its film is worked on), answered, not-applicable or failed, the last two with their reason.
+dicom_objects = Table(
+    "dicom_objects",
+    metadata,
+    Column("object_id", String(32), primary_key=True),
+    Column("bytes", BigInteger, nullable=False),
+    Column("caller", String(16), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("reason", Text),
+    Column("film_id", String(32), ForeignKey("films.film_id", ondelete="CASCADE"), index=True),
+    Column("received_at", String(32), nullable=False),
+    Column("done_at", String(32)),
+    Index("ix_dicom_objects_state_received_at", "state", "received_at"),
+)
+
+# An answer on its way to one node. state: due, sent or refused. instance_uid: of the answer, made of its source's.
+dicom_outbox = Table(
+    "dicom_outbox",
+    metadata,
+    Column("instance_uid", String(64), primary_key=True),
+    Column("target", String(160), primary_key=True),
+    Column("object_id", String(32), ForeignKey("dicom_objects.object_id", ondelete="CASCADE"), nullable=False),
+    Column("state", String(8), nullable=False),
+    Column("tries", Integer, nullable=False),
+    Column("due_at", String(32), nullable=False),
+    Column("error", Text),
+    Column("done_at", String(32)),
+    Index("ix_dicom_outbox_state_target_due_at", "state", "target", "due_at"),
+)
+
 # What an administrator chose on the pages, by key.
 choices = Table(
     "choices",

@@ -17,6 +17,7 @@ from hilum.report.html import templates
 
 Check = Mapping[str, Any]  # as audit.json has it; what is missing there is not shown
 _COUNTED = ("patients", "films")  # measures that are whole numbers
+_GAUGE_PX = 220  # how wide the bar of a value is drawn
 
 
 def write_audit(checks: Sequence[Check], path: Path, *, asked: Sequence[str]) -> None:
@@ -94,12 +95,42 @@ def _completed(check: Check) -> dict[str, Any]:
         "title": check.get("title") or check.get("check"),
         "verdict": check.get("verdict"),
         "shown": shown_value(check),
+        "gauge": gauge(check),
         "meaning": check.get("meaning"),
         "advice": check.get("advice"),
         "details": check.get("details") or [],
         "limit": limit,
         "limits": _limits(limit),
     }
+
+
+def gauge(check: Check) -> dict[str, Any] | None:
+    """Where value, interval and limits stand on a bar of 220 px, from the least that the measure can be to the most.
+
+    An AUROC starts at 0.5, which is chance; shares, kappa and the like at 0. None for what is counted or missing.
+    zones: from, width and verdict of what lies between the limits.
+
+    >>> drawn = gauge({"value": 0.75, "measure": "AUROC", "limit": {"warn": 0.6, "fail": 0.75, "worse": "high"}})
+    >>> drawn["value"], drawn["zones"]
+    (110.0, [(0.0, 44.0, 'pass'), (44.0, 66.0, 'warn'), (110.0, 110.0, 'fail')])
+    """
+    value, limit = check.get("value"), check.get("limit") or {}
+    measure = str(check.get("measure") or "")
+    least = 0.5 if measure == "AUROC" else 0.0
+    if not isinstance(value, float) or measure in _COUNTED or value > 1 or limit.get("fail") is None:
+        return None
+
+    def place(number: float) -> float:
+        return round(_GAUGE_PX * min(1.0, max(0.0, (number - least) / (1 - least))), 1)
+
+    fail = place(limit["fail"])
+    warn = fail if limit.get("warn") is None else place(limit["warn"])
+    bounds, names = [0.0, warn, fail, float(_GAUGE_PX)], ["pass", "warn", "fail"]
+    if limit.get("worse") == "low":
+        bounds, names = [0.0, fail, warn, float(_GAUGE_PX)], names[::-1]
+    zones = [(start, round(end - start, 1), name) for start, end, name in zip(bounds, bounds[1:], names, strict=False)]
+    ends = [place(check[end]) if check.get(end) is not None else None for end in ("low", "high")]
+    return {"width": _GAUGE_PX, "value": place(value), "low": ends[0], "high": ends[1], "zones": zones}
 
 
 def _limits(limit: Mapping[str, Any]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import sqlalchemy as sa
 
@@ -276,15 +276,27 @@ def _with_all(connection: sa.Connection, rows: Sequence[Mapping[Any, Any]]) -> l
     return found
 
 
-def paired(connection: sa.Connection, one: str, other: str) -> list[tuple[str, str, str, float, float]]:
-    """film_id, what each of two models predicted, and their confidences, of the films that have results of both."""
+class Pair(NamedTuple):
+    """What two models say of a film, and their confidences."""
+
+    film_id: str
+    name: str
+    one: str
+    other: str
+    p: float
+    q: float
+
+
+def paired(connection: sa.Connection, one: str, other: str) -> list[Pair]:
+    """The films that have results of both models."""
     a, b = results.alias("a"), results.alias("b")
     question = (
-        sa.select(a.c.film_id, a.c.predicted, b.c.predicted, a.c.confidence, b.c.confidence)
+        sa.select(a.c.film_id, films.c.name, a.c.predicted, b.c.predicted, a.c.confidence, b.c.confidence)
         .join(b, b.c.film_id == a.c.film_id)
+        .join(films, films.c.film_id == a.c.film_id)
         .where(a.c.model_id == one, b.c.model_id == other)
     )
-    return [(row[0], row[1], row[2], row[3], row[4]) for row in connection.execute(question)]
+    return [Pair(*row) for row in connection.execute(question)]
 
 
 def last_readings(connection: sa.Connection) -> list[tuple[str, str, str]]:

@@ -115,6 +115,7 @@ dicom_objects = Table(
     "dicom_objects",
     metadata,
     Column("object_id", String(32), primary_key=True),
+    Column("sha256", String(64), nullable=False),
     Column("bytes", BigInteger, nullable=False),
     Column("caller", String(16), nullable=False),
     Column("state", String(16), nullable=False),

@@ -16,6 +16,7 @@ def upgrade() -> None:
     op.create_table(
         "dicom_objects",
         sa.Column("object_id", sa.String(32), primary_key=True),
+        sa.Column("sha256", sa.String(64), nullable=False),
         sa.Column("bytes", sa.BigInteger, nullable=False),
         sa.Column("caller", sa.String(16), nullable=False),
         sa.Column("state", sa.String(16), nullable=False),

@@ -13,6 +13,7 @@ from hilum.cli import (
     concepts,
     crossval,
     data,
+    dicom,
     ensemble,
     explain,
     paperwork,
@@ -50,6 +51,7 @@ for command in (
 ):
     app.command()(command)
 app.add_typer(data.app, name="data")
+app.add_typer(dicom.app, name="dicom")
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(segment.app, name="segment")
 app.add_typer(serve.app, name="serve")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -89,6 +89,19 @@ def start(
     behind_proxy: Annotated[
         bool, typer.Option("--behind-proxy", help="A proxy on this machine ends TLS and passes requests on.")
     ] = False,
+    dicom: Annotated[
+        int | None, typer.Option("--dicom", min=0, max=65535, help="Be a DICOM node at this port too: hilum dicom.")
+    ] = None,
+    dicom_title: Annotated[str, typer.Option("--dicom-title", help="The node's own AE title.")] = "HILUM",
+    dicom_allow: Annotated[
+        list[str] | None, typer.Option("--dicom-allow", help="Who may call: TITLE, or TITLE@ADDRESS. Repeatable.")
+    ] = None,
+    dicom_send_to: Annotated[
+        list[str] | None, typer.Option("--dicom-send-to", help="Node that gets answers: TITLE@HOST:PORT. Repeatable.")
+    ] = None,
+    dicom_authority: Annotated[
+        Path | None, typer.Option("--dicom-authority", help="PEM of who signs other nodes' certificates.")
+    ] = None,
 ) -> None:
     """Open runs in the browser and over REST: films in, probabilities with their doubt, maps and a record out.
 
@@ -128,7 +141,13 @@ def start(
         terminal.answer({"address": address, "models": [model.model_id for model in server.models]})
         sys.stdout.flush()  # whoever started this waits for the line
 
-    with suppress(KeyboardInterrupt):
+    node: AbstractContextManager[None] = nullcontext()
+    if dicom is not None:
+        from hilum.cli import dicom as nodes
+
+        tls = (certificate, certificate_key, dicom_authority)
+        node = nodes.node(server, nodes.node_settings(dicom, host, dicom_title, dicom_allow, dicom_send_to, tls))
+    with suppress(KeyboardInterrupt), node:
         run(server, ready)
 
 

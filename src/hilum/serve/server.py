@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,7 +33,7 @@ class Server:
     """All that lives while the server runs. `opened` makes it and `close` ends it.
 
     points: the wished sensitivity of the operating point that is used, by model. pending: films that are worked on for
-    clients that wait, by SHA-256.
+    clients that wait, by SHA-256. guests: end what works with this server, before it ends itself.
     """
 
     settings: Settings
@@ -49,6 +49,7 @@ class Server:
     has_users: bool
     points: dict[str, float | None]
     pending: dict[str, asyncio.Future[str]] = field(default_factory=dict)
+    guests: list[Callable[[], None]] = field(default_factory=list)
 
     @property
     def model_ids(self) -> list[str]:
@@ -200,6 +201,8 @@ class Server:
 
     def close(self) -> None:
         """End: what waits in the store goes on with the next server."""
+        for end in self.guests:
+            end()
         self.backlog.close()
         self.work.close()
         self.writer.close()

@@ -48,7 +48,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=HERE / "results" / "transfer.md")
     arguments = parser.parse_args()
     start = time.monotonic()
-    manifest = _films(arguments.shared / "data", arguments.most)
+    manifest = films_of_collections(arguments.shared / "data", arguments.most)
     weights = arguments.shared / "weights" / "mobilenetv2_100.safetensors"
     settings = [f"model.weights={weights}", f"prepare.lungs={arguments.lungs}", "audit.films=100000"]
     recipe = load_recipe(settings=settings)
@@ -70,7 +70,7 @@ def main() -> None:
     print(page)
 
 
-def _films(data: Path, most: int) -> pd.DataFrame:
+def films_of_collections(data: Path, most: int) -> pd.DataFrame:
     """The films of the pairs' labels, at most so many of each collection and label, with their collection's name."""
     wanted = {label for pair in PAIRS for label in pair}
     chosen = []
@@ -96,7 +96,7 @@ def _page(found: dict[str, list[Cell]], arguments: argparse.Namespace, seconds: 
         "# Train here, test there",
         "",
         f"Made by `python benchmarks/transfer.py --shared ../shared --most {arguments.most} --lungs {arguments.lungs}`",
-        f"in {seconds:.0f} s on {_processor()}, {os.cpu_count()} cores, shared with other work.",
+        f"in {seconds:.0f} s on {processor()}, {os.cpu_count()} cores, shared with other work.",
         "",
         "AUROC with its 95 % interval by patient; the diagonal is in five folds by patient. Lost: AUROC in the own",
         "collection less AUROC there. Learned from features of MobileNetV2 as pretrained on photographs. Films that",
@@ -125,7 +125,7 @@ def _line(cell: Cell) -> str:
     )
 
 
-def _processor() -> str:
+def processor() -> str:
     try:
         names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
         return names[0].partition(":")[2].strip()

@@ -86,7 +86,7 @@ def _row(
         shared = int(at_home.sum() - learned.sum())
         if min(len(np.unique(groups[learned & (positive == side)])) for side in (True, False)) < FEW_PATIENTS:
             continue
-        value, low, high = _judged(features, positive, groups, learned, judged)
+        value, low, high = learned_and_judged(features, positive, groups, learned, judged)
         drop_low, drop_high = unpaired_interval({"value": value, "low": low, "high": high}, own)
         patients = len(np.unique(groups[judged]))
         drop = told.value - value
@@ -96,14 +96,19 @@ def _row(
     return row
 
 
-def _judged(
-    features: Floats, positive: Bools, groups: Ints, learned: Bools, judged: Bools
+def learned_and_judged(
+    features: Floats, positive: Bools, groups: Ints, learned: Bools, judged: Bools, weights: Floats | None = None
 ) -> tuple[float, float, float]:
-    """AUROC on the films judged of what the others taught, with its interval by patient."""
+    """AUROC on the films `judged` of what the films `learned` taught, and its 95 % interval by group.
+
+    features (N, D), positive, groups, learned, judged (N,); weights (N,): how much a film counts in learning, each
+    alike where none are given.
+    """
     model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=300))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        model.fit(features[learned], positive[learned])
+        counted = None if weights is None else weights[learned]
+        model.fit(features[learned], positive[learned], logisticregression__sample_weight=counted)
     score, truth = model.decision_function(features[judged]), positive[judged]
     numbers = np.unique(groups[judged], return_inverse=True)[1].astype(np.int64)
     value = float(auroc(truth, score))

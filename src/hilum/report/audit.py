@@ -16,7 +16,8 @@ from hilum.files import write_text
 from hilum.report.html import templates
 
 Check = Mapping[str, Any]  # as audit.json has it; what is missing there is not shown
-_COUNTED = ("patients", "films")  # measures that are whole numbers
+# Measures that are whole numbers, and of what one is.
+_COUNTED = {"patients": "patient", "films": "film", "classes": "class"}
 _GAUGE_PX = 220  # how wide the bar of a value is drawn
 
 
@@ -71,8 +72,8 @@ def shown_value(check: Check) -> str:
 
     >>> shown_value({"value": 0.94, "low": 0.9, "high": 0.97, "n": 80, "patients": 60, "measure": "AUROC"})
     'AUROC 0.940 [0.900, 0.970], n = 80 films of 60 known patients'
-    >>> shown_value({"value": 3.0, "measure": "patients", "n": 80})
-    '3 patients, n = 80 films'
+    >>> shown_value({"value": 3.0, "measure": "patients", "n": 80}), shown_value({"value": 1, "measure": "classes"})
+    ('3 patients, n = 80 films', '1 class')
     """
     value, low, high = (check.get(key) for key in ("value", "low", "high"))
     measure = str(check.get("measure") or "")
@@ -82,7 +83,7 @@ def shown_value(check: Check) -> str:
     if not isinstance(value, int | float):
         return films or "–"
     if measure in _COUNTED or isinstance(value, int):
-        shown = f"{value:.0f} {measure}".strip()
+        shown = f"{value:.0f} {_COUNTED.get(measure, measure) if value == 1 else measure}".strip()
     else:
         interval = f" [{low:.3f}, {high:.3f}]" if low is not None and high is not None else ""
         shown = f"{measure} {value:.3f}{interval}".strip()

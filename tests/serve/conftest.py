@@ -48,12 +48,12 @@ Serve = Callable[..., TestClient]
 
 @pytest.fixture
 def serve(settings: Settings, model: Model, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
-    """serve(keep_hours=...) is a client of a running server with these settings."""
+    """serve(keep_hours=...) is a client of a server with these settings; models: others than the small run's."""
     monkeypatch.setattr("hilum.serve.work.Decoder", InThisProcess)
     open_clients: list[TestClient] = []
 
-    def make(**changes: Any) -> TestClient:
-        server = opened(replace(settings, **changes), [model])
+    def make(models: Sequence[Model] = (), **changes: Any) -> TestClient:
+        server = opened(replace(settings, **changes), models or [model])
         client = TestClient(create_app(server), base_url="http://127.0.0.1", raise_server_exceptions=False)
         client.__enter__()
         open_clients.append(client)

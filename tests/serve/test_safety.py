@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import io
 import logging
+import socket
 import struct
+import time
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pydicom
 import pydicom.data
@@ -323,3 +328,61 @@ def test_the_log_has_who_saw_what_and_with_which_model(
         ("ben", "predict", film["film_id"], film["results"][0]["model_id"]),
         ("ada", "see picture", film["film_id"], None),
     ]
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [b"", b"GET /api/v1/health HTTP/1.1\r\nHost: 127.0.0.1\r\nX: "],
+    ids=["says nothing", "half a head"],
+)
+def test_a_client_that_does_not_end_the_head_of_a_request_is_let_go(sent: bytes) -> None:
+    with _prompt(0.3) as port, socket.create_connection(("127.0.0.1", port)) as client:
+        client.settimeout(10)
+        client.sendall(sent)
+        assert client.recv(100) == b""
+
+
+def test_the_wait_for_a_head_is_counted_anew_for_each_request_of_a_connection() -> None:
+    whole = b"GET /api/v1/health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+    with _prompt(0.5) as port, socket.create_connection(("127.0.0.1", port)) as client:
+        client.settimeout(10)
+        for _ in range(3):
+            client.sendall(whole[:20])
+            time.sleep(0.3)
+            client.sendall(whole[20:])
+            assert client.recv(1000).startswith(b"HTTP/1.1 200")
+        client.sendall(whole[:20])
+        assert client.recv(100) == b""
+
+
+def test_an_endless_head_is_refused() -> None:
+    with _prompt(20.0) as port, socket.create_connection(("127.0.0.1", port)) as client:
+        client.settimeout(10)
+        client.sendall(b"GET / HTTP/1.1\r\n")
+        with suppress(ConnectionError):  # closed while this side still sends
+            for number in range(100):
+                client.sendall(f"X-{number}: {'x' * 4000}\r\n".encode())
+            assert client.recv(1000).startswith(b"HTTP/1.1 400")
+
+
+@contextmanager
+def _prompt(seconds: float) -> Iterator[int]:
+    """A server that waits so long for the head of a request, in a thread; its port."""
+    import threading
+
+    import uvicorn
+
+    from hilum.serve.heads import within
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body", "body": b""})
+
+    server = uvicorn.Server(uvicorn.Config(app, port=0, http=within(seconds), lifespan="off", log_level="error"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    yield server.servers[0].sockets[0].getsockname()[1]
+    server.should_exit = True
+    thread.join()

@@ -16,6 +16,7 @@ from hilum.cli import (
     dicom,
     ensemble,
     explain,
+    export,
     paperwork,
     recipes,
     run,
@@ -47,6 +48,7 @@ for command in (
     paperwork.paperwork,
     ensemble.ensemble,
     run.predict,
+    export.export,
     run.doctor,
 ):
     app.command()(command)

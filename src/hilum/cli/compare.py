@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hilum.cli.console import terminal
-from hilum.cli.run import DATA, SET, WHERE, need_torch, stoppable, toml
+from hilum.cli.run import CLUSTER, DATA, SET, WHERE, need_torch, on_cluster, stoppable, toml
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -36,6 +36,7 @@ def compare(
     data: DATA = [],  # noqa: B006
     setting: SET = [],  # noqa: B006
     where: WHERE = "",
+    cluster: CLUSTER = "",
 ) -> None:
     """Show runs beside each other: figures with intervals, and whether they differ by more than chance.
 
@@ -49,8 +50,10 @@ def compare(
     if recipes:  # --recipes A B C: a shell hands B and C over as if they were runs
         names = [*recipes, *(word for word in given if not _is_run(word))]
         given = [word for word in given if _is_run(word)]
-    elif data or setting or where:
-        raise RequestError("--data, --set and --where are for the recipes of --recipes", next_step="Leave them out.")
+    elif data or setting or where or cluster:
+        raise RequestError(
+            "--data, --set, --where and --cluster are for the recipes of --recipes", next_step="Leave them out."
+        )
     if len(given) + len(names) < 2:
         raise RequestError("a comparison needs two runs", next_step="Name two run folders, or two recipes.")
     from hilum.evaluation.comparison import compare as compare_runs
@@ -62,7 +65,10 @@ def compare(
     contenders = read_contenders(given)
     if recipes:
         asked = _recipes(names, data, setting, where)
-        with stoppable(None, ""):
+        need_torch()
+        with stoppable(None, ""), on_cluster(cluster):
+            if cluster:
+                _train_there({out / name: recipe for name, recipe in asked.items()})
             trained = [_trained(recipe, out / name) for name, recipe in asked.items()]
         contenders = read_contenders([*given, *trained])
     found = compare_runs(contenders, part=part, common=common, progress=terminal.progress())
@@ -102,18 +108,35 @@ def _recipes(names: Sequence[str], data: list[str], setting: list[str], where: s
 def _trained(recipe: Recipe, folder: Path) -> Path:
     """The run of a recipe: as it lies there, or gone on with, or begun."""
     from hilum.evaluation.run_folder import RunFolder
-
-    need_torch()
     from hilum.training.checks import check_same
     from hilum.training.train import train
 
     begun = (folder / "recipe.toml").is_file()
-    if begun and (folder / "report.html").is_file() and not (folder / "checkpoints").exists():
+    if begun and RunFolder(folder).finished:
         check_same(recipe, RunFolder(folder))
         terminal.say(f"{folder} is trained already")
         return folder
     terminal.say(f"{'going on with' if begun else 'training'} {folder}")
     return train(recipe, folder, resume=begun, progress=terminal.progress()).path
+
+
+def _train_there(asked: Mapping[Path, Recipe]) -> None:
+    """Train on the cluster what is not trained yet; all are begun, and refused what must be, before any is trained."""
+    from hilum.evaluation.run_folder import RunFolder
+    from hilum.scale.runs import train_runs
+    from hilum.training.checks import check_same
+    from hilum.training.train import start
+
+    runs = []
+    for folder, recipe in asked.items():
+        if (folder / "recipe.toml").is_file():
+            check_same(recipe, run := RunFolder(folder))
+        else:
+            run = start(recipe, folder, progress=terminal.progress())
+        if not run.finished:
+            runs.append(run)
+    if runs:
+        train_runs(runs, terminal.progress())
 
 
 def _show(found: Comparison) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hilum.cli.console import terminal
-from hilum.cli.run import DATA, RECIPE, SET, WHERE, need_torch, new_folder, stoppable, tell, toml
+from hilum.cli.run import CLUSTER, DATA, RECIPE, SET, WHERE, need_torch, new_folder, on_cluster, stoppable, tell, toml
 
 if TYPE_CHECKING:
     from hilum.evaluation.run_folder import RunFolder
@@ -24,6 +24,7 @@ def crossval(
     ] = None,
     out: Annotated[Path | None, typer.Option("-o", "--out", help="The folder; default runs/DATE-TIME.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the interrupted one in --out.")] = False,
+    cluster: CLUSTER = "",
 ) -> None:
     """Train once for each fold of the patients, and judge every film by the model that has not seen it.
 
@@ -39,9 +40,20 @@ def crossval(
     out = out or new_folder()
     need_torch()
     from hilum.training.crossval import crossval as run_folds
+    from hilum.training.crossval import in_turn
 
-    with stoppable(out, f"hilum crossval --resume -o {out}"):
-        whole = run_folds(asked, out, folds=folds, resume=resume, progress=terminal.progress())
+    again = f"hilum crossval --resume -o {out}" + (f" --cluster {cluster}" if cluster else "")
+    with stoppable(out, again), on_cluster(cluster):
+        if cluster:
+            from hilum.scale.runs import train_runs
+        whole = run_folds(
+            asked,
+            out,
+            folds=folds,
+            resume=resume,
+            train_all=train_runs if cluster else in_turn,
+            progress=terminal.progress(),
+        )
     _tell_spread(whole)
     tell(whole.metrics(), whole.path, whole.environment()["notes"])
 

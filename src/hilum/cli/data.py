@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hilum.cli.console import terminal
+from hilum.cli.run import CLUSTER, on_cluster
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,6 +76,7 @@ def build(
     ] = "",
     where: Where = "",
     drop: Annotated[list[str] | None, typer.Option("--drop", help="With --task: a label to leave out.")] = None,
+    cluster: CLUSTER = "",
     json: AsJson = False,
 ) -> None:
     """Write one manifest of the sources, with what each film's file is; say what was left out and why."""
@@ -98,6 +100,11 @@ def build(
     if task:
         manifest, more = _with_classes(manifest, task, drop or [])
         left_out += more
+    with on_cluster(cluster):
+        if cluster:
+            from hilum.scale.films import read_films
+
+            read_films([Path(path) for path in manifest["path"]], progress=terminal.progress())
     manifest, left_out = _with_facts(manifest, left_out)
     write_manifest(manifest, output)
     for what, count in left_out:

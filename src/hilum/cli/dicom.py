@@ -93,6 +93,61 @@ def listen(
 
 
 @app.command()
+def pull(
+    peer: Annotated[str, typer.Argument(metavar="TITLE@HOST:PORT", help="The PACS; with /tls after it over TLS.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the films and their manifest.")],
+    dates: Annotated[
+        str, typer.Option("--date", help="Study dates: 20240305, 20240101-20241231, 20240101- or -20241231.")
+    ] = "",
+    modality: Annotated[list[str] | None, typer.Option("--modality", help="Repeatable; default CR and DX.")] = None,
+    body_part: Annotated[
+        str, typer.Option("--body-part", help="In BodyPartExamined, where a series says it; empty is any.")
+    ] = "CHEST",
+    title: TITLE = "HILUM",
+    move_port: Annotated[
+        int | None, typer.Option("--move", min=1, max=65535, help="By C-MOVE to this port, in place of C-GET.")
+    ] = None,
+    anonymise: Annotated[
+        bool, typer.Option("--anonymise", help="Keep an allow-list of values, keyed hashes and shifted dates only.")
+    ] = False,
+    key: Annotated[
+        Path | None, typer.Option("--key", help="The hashes' key, made where absent; default: OUT.key beside OUT.")
+    ] = None,
+    certificate: CERTIFICATE = None,
+    certificate_key: CERTIFICATE_KEY = None,
+    authority: AUTHORITY = None,
+) -> None:
+    """Fetch films from a PACS that are not here yet, and write a manifest. Stopped, it goes on where it was.
+
+    For example: hilum dicom pull ORTHANC@127.0.0.1:4242 --date 20240101- --anonymise -o films
+    """
+    need_dicom()
+    from hilum.serve.dicom import pull as pulling
+    from hilum.serve.dicom.anonymise import read_key
+    from hilum.serve.dicom.settings import Peer
+
+    settings = node_settings(move_port or 0, "127.0.0.1", title, [], [], (certificate, certificate_key, authority))
+    place = key or out.resolve().with_name(f"{out.resolve().name}.key")
+    done = pulling.pull(
+        Peer.of(peer),
+        out,
+        pulling.Wanted(dates, tuple(modality or ("CR", "DX")), body_part.upper()),
+        settings,
+        key=read_key(place) if anonymise else None,
+        move=move_port is not None,
+        progress=terminal.progress(),
+    )
+    terminal.say(f"{done.found} objects there, {done.before} were here, {done.came} came")
+    for why, count in done.left_out.most_common():
+        terminal.say(f"left out {count}: {why}")
+    if anonymise:
+        terminal.say(f"{done.marked} of them bear marks near their edges, which may be text: look at them")
+        terminal.say(f"the key of the hashes is {place}: keep it apart from the films")
+    terminal.say(f"{out / 'manifest.parquet'} is their manifest")
+    terminal.answer({**vars(done), "left_out": dict(done.left_out), "manifest": str(out / "manifest.parquet")})
+
+
+@app.command()
 def status(
     store: STORE = FOLDER,
     database: DATABASE = "",

@@ -75,7 +75,19 @@ def manifest_columns() -> str:
     return "\n".join([*lines, "", "Columns that a source has more stand after these.", ""])
 
 
-PAGES = {"commands.md": commands, "recipe.md": recipe_keys, "manifest.md": manifest_columns}
+def conformance() -> str:
+    """The DICOM conformance statement, as Markdown."""
+    from hilum.serve.dicom.conformance import statement
+
+    return "\n".join(["# DICOM conformance statement", "", _MADE, statement()])
+
+
+PAGES = {
+    "commands.md": commands,
+    "recipe.md": recipe_keys,
+    "manifest.md": manifest_columns,
+    "dicom-conformance.md": conformance,
+}
 
 
 def _kind(annotation: Any) -> str:

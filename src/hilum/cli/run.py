@@ -23,6 +23,10 @@ SET = Annotated[list[str], typer.Option("--set", help="section.key=value, as in 
 DATA = Annotated[list[str], typer.Option("--data", help="READER:PATH or a path; several are merged.")]
 WHERE = Annotated[str, typer.Option("--where", help='Keep the films for which this holds, as: view == "PA".')]
 
+CLUSTER = Annotated[
+    str, typer.Option("--cluster", help="Spread the work over a Ray cluster: HOST:PORT, or local for this machine.")
+]
+
 
 class EngineName(StrEnum):
     """What computes the network."""
@@ -123,6 +127,7 @@ def predict(
     gate: Annotated[
         bool, typer.Option(help="Look whether each film is a whole frontal film of a chest, and warn where it is not.")
     ] = True,
+    cluster: CLUSTER = "",
 ) -> None:
     """Predict films. A file that cannot be read is a row with its error, and the others go on.
 
@@ -137,8 +142,13 @@ def predict(
     predictor = load(run, engine=engine.value)
     for note in predictor.notes:
         terminal.say(f"note: {note}")
-    with stoppable(None, ""):
-        table = predictor.predict(paths, gate=gate, progress=terminal.progress())
+    with stoppable(None, ""), on_cluster(cluster):
+        if cluster:
+            from hilum.scale.films import predict as predict_there
+
+            table = predict_there(run, paths, engine=engine.value, gate=gate, progress=terminal.progress())
+        else:
+            table = predictor.predict(paths, gate=gate, progress=terminal.progress())
     if out is not None:
         from hilum.files import whole_file
 
@@ -196,6 +206,18 @@ def stoppable(out: Path | None, go_on: str) -> Iterator[None]:
             f"Go on with: {go_on}" if out and (out / "recipe.toml").is_file() else "Give the same command again."
         )
         raise StoppedError("stopped; what was finished is kept", next_step=next_step) from None
+
+
+@contextmanager
+def on_cluster(address: str) -> Iterator[None]:
+    """Connected to the cluster where one is named."""
+    if not address:
+        yield
+        return
+    from hilum.scale.connect import connected
+
+    with connected(address):
+        yield
 
 
 def need_torch() -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from hilum.cli.console import terminal
-from hilum.cli.run import DATA, RECIPE, SET, WHERE, need_torch, stoppable, toml
+from hilum.cli.run import CLUSTER, DATA, RECIPE, SET, WHERE, need_torch, on_cluster, stoppable, toml
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -29,6 +30,7 @@ def search(
     storage: Annotated[
         str, typer.Option("--storage", help="Database URL of the study; default: a SQLite file in --out.")
     ] = "",
+    cluster: CLUSTER = "",
 ) -> None:
     """Try values of a recipe's keys, choose the best on the validation part, and write them as a recipe.
 
@@ -44,8 +46,14 @@ def search(
     from hilum.training.search import search as run_search
 
     again = f"hilum search --resume -o {out}" + (" --storage URL" if storage else "")
-    with stoppable(out, again):
-        run_search(asked, out, trials=trials, storage=storage, resume=resume, progress=terminal.progress())
+    again += f" --cluster {cluster}" if cluster else ""
+    progress, elsewhere = terminal.progress(), None
+    with stoppable(out, again), on_cluster(cluster):
+        if cluster:
+            from hilum.scale.trials import on_cluster as trials_there
+
+            elsewhere = partial(trials_there, progress=progress)
+        run_search(asked, out, trials=trials, storage=storage, resume=resume, progress=progress, elsewhere=elsewhere)
     _tell(out)
 
 

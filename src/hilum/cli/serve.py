@@ -84,6 +84,9 @@ def start(
     hide_names: Annotated[
         bool, typer.Option("--hide-names", help="Keep file names as keyed hashes, where they bear patients' names.")
     ] = False,
+    neighbours: Annotated[
+        bool, typer.Option("--neighbours", help="Show the training films nearest to a film, where they can be read.")
+    ] = False,
     certificate: Annotated[Path | None, typer.Option("--certificate", help="TLS certificate, PEM.")] = None,
     certificate_key: Annotated[Path | None, typer.Option("--certificate-key", help="Its key, PEM.")] = None,
     behind_proxy: Annotated[
@@ -125,6 +128,7 @@ def start(
         most_waiting=queue,
         identify=identify,
         hide_names=hide_names,
+        neighbours=neighbours,
         certificate=certificate,
         certificate_key=certificate_key,
         behind_proxy=behind_proxy,
@@ -200,7 +204,9 @@ def add_user(
     with engine.begin() as connection:
         people.save_user(connection, name, role.value, password)
         log.add(connection, folder.key, "command line", "save user", about=f"{name} {role.value}")
-    terminal.say(f"{name} is a {role.value}; a server that runs knows it after a restart")
+    terminal.say(
+        f"{name} is {'an' if role is RoleName.ADMIN else 'a'} {role.value}; a server that runs knows it after a restart"
+    )
 
 
 @users_app.command("remove")

@@ -68,6 +68,11 @@ class RunFolder:
             runs.append(RunFolder(self.path / f"fold-{len(runs)}"))
         return runs
 
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to do: the report is written last, and what would be resumed from is then removed."""
+        return self.report_path.is_file() and not (self.path / "checkpoints").exists()
+
     def recipe(self) -> Recipe:
         """What was asked for, defaults included."""
         return read_recipe(self.path / "recipe.toml")

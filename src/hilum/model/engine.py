@@ -10,7 +10,7 @@ import copy
 import importlib.util
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import cv2
@@ -51,30 +51,34 @@ class Engine:
         self._requests: list[Any] = []
         check_engine(asked, _device(classifier))
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """What the network tells apart, in the order of the logits."""
+        return self.classifier.architecture.classes
+
     def __call__(self, films: Films) -> Logits:
         """Logits (N, K) of prepared films, uint8 (N, side, side)."""
         if not len(films):
-            return np.zeros((0, self.classifier.output_width), dtype=np.float32)
+            return np.zeros((0, len(self.classes)), dtype=np.float32)
         if self.used is None:
             self._choose(films)
-        seen = [self._logits(view) for view in views(films, flip=self.flip, zoom=self.zoom)]
-        return (seen[0] + seen[1]) / np.float32(2) if len(seen) == 2 else seen[0]
+        return mean_of_views(self._logits, films, flip=self.flip, zoom=self.zoom)
 
     def _logits(self, films: Films) -> Logits:
-        return _by_openvino(self._requests, films) if self._requests else _by_torch(self.classifier, films)
+        return by_openvino(self._requests, films) if self._requests else by_torch(self.classifier, films)
 
     def _choose(self, films: Films) -> None:
         self.used = "torch"
         if self._asked == "torch" or (self._asked == "auto" and _why_not_openvino(_device(self.classifier))):
             return
         try:
-            requests = _requests(self.classifier, films[0].shape)
+            requests = requests_of(converted(self.classifier, films[0].shape), "f32")
         except Exception as error:  # whatever its converter trips over, torch computes the network all the same
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             self._refuse(f"OpenVINO cannot convert {self.classifier.architecture.backbone}: {reason}")
             return
         first = films[:_COMPARED]
-        differ = _largest_difference(_by_torch(self.classifier, first), _by_openvino(requests, first))
+        differ = largest_difference(by_torch(self.classifier, first), by_openvino(requests, first))
         if not differ <= TOLERANCE:  # nor where it is no number
             self._refuse(
                 f"OpenVINO gives {self.classifier.architecture.backbone} probabilities that differ by {differ:.1g}"
@@ -86,6 +90,12 @@ class Engine:
         if self._asked == "openvino":
             raise RequestError(why, where="engine openvino", next_step=_ADVICE)
         self.note = f"{why}; predicted with torch"
+
+
+def mean_of_views(logits_of: Callable[[Films], Logits], films: Films, *, flip: bool, zoom: float) -> Logits:
+    """The mean of the logits of all `views` of the films."""
+    seen = [logits_of(view) for view in views(films, flip=flip, zoom=zoom)]
+    return (seen[0] + seen[1]) / np.float32(2) if len(seen) == 2 else seen[0]
 
 
 def views(films: Films, *, flip: bool, zoom: float) -> list[Films]:
@@ -126,7 +136,8 @@ def _device(classifier: Classifier) -> str:
     return next(classifier.parameters()).device.type
 
 
-def _by_torch(classifier: Classifier, films: Films) -> Logits:
+def by_torch(classifier: Classifier, films: Films) -> Logits:
+    """Logits (N, K) of films, uint8 (N, side, side), by torch in float32."""
     # TF32 would leave ten bits of mantissa on newer GPUs.
     with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
         x = torch.from_numpy(np.ascontiguousarray(films))[:, None].to(next(classifier.parameters()).device)
@@ -134,21 +145,22 @@ def _by_torch(classifier: Classifier, films: Films) -> Logits:
         return z
 
 
-def _by_openvino(requests: Sequence[Any], films: Films) -> Logits:
-    z = np.empty((len(films), requests[0].get_compiled_model().output(0).shape[1]), dtype=np.float32)
+def by_openvino(requests: Sequence[Any], films: Films) -> Logits:
+    """What a network of OpenVINO gives of films (N, ...), one at a time, by the requests of `requests_of`."""
+    found: list[Logits] = []
     # The requests are waited for in turn and do not call back, because a thread that once ran Python wants its lock
     # again when it ends, and whoever frees the network holds it.
     for number in range(len(films) + len(requests)):
         request, done = requests[number % len(requests)], number - len(requests)
         if 0 <= done < len(films):
             request.wait()
-            z[done] = request.get_output_tensor(0).data[0]
+            found.append(request.get_output_tensor(0).data[0].astype(np.float32))
         if number < len(films):
             request.start_async({0: np.ascontiguousarray(films[number])[None, None]})
-    return z
+    return np.stack(found)
 
 
-def _openvino() -> Any:
+def openvino() -> Any:
     """The package; it tells its maker of each import and conversion over the network unless it is hindered."""
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # it then takes its silent stand-in
     import openvino
@@ -156,25 +168,31 @@ def _openvino() -> Any:
     return openvino
 
 
-def _requests(classifier: Classifier, film: tuple[int, ...]) -> list[Any]:
-    """The network converted for one film at a time: two requests, so that none waits, for each thread of torch's."""
-    openvino = _openvino()
-    shape = (1, 1, *film)
-    black = torch.zeros(shape, dtype=torch.uint8)
+def converted(classifier: Classifier, film: tuple[int, ...], *, films: int = 1) -> Any:
+    """The network as OpenVINO's model of films, uint8 (films, 1, side, side); -1 films: any number at once."""
+    black = torch.zeros((1, 1, *film), dtype=torch.uint8)
     # A function is traced in a third of a module's time, but takes weights only where they cannot learn.
     fixed = copy.deepcopy(classifier).requires_grad_(False)
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the result is compared, and no user can do without torch.jit
         traced = torch.jit.trace(lambda films: fixed(films.float() / 255.0), black, check_trace=False)
-        model = openvino.convert_model(
-            traced, example_input=black, input=[openvino.PartialShape(shape)], share_weights=False
-        )
+        shape = openvino().PartialShape([films, 1, *film])
+        return openvino().convert_model(traced, example_input=black, input=[shape], share_weights=False)
+
+
+def requests_of(model: Any, precision: Literal["f32", "bf16"]) -> list[Any]:
+    """A model of one film at a time made ready: two requests, so that none waits, for each thread of torch's."""
     threads = torch.get_num_threads()
-    how = {"INFERENCE_PRECISION_HINT": "f32", "NUM_STREAMS": threads, "INFERENCE_NUM_THREADS": threads}
-    compiled = openvino.Core().compile_model(model, "CPU", how)
+    how = {"INFERENCE_PRECISION_HINT": precision, "NUM_STREAMS": threads, "INFERENCE_NUM_THREADS": threads}
+    compiled = openvino().Core().compile_model(model, "CPU", how)
     return [compiled.create_infer_request() for _ in range(2 * threads)]
 
 
-def _largest_difference(one: Logits, other: Logits) -> float:
+def largest_difference(one: Logits, other: Logits) -> float:
+    """Between the probabilities that logits (N, K) stand for.
+
+    >>> largest_difference(np.array([[0.0, 0.0]]), np.array([[9.0, 9.0]]))
+    0.0
+    """
     p, q = (torch.softmax(torch.from_numpy(z).double(), dim=1) for z in (one, other))
     return float((p - q).abs().max())

@@ -9,13 +9,14 @@ from numpy.typing import NDArray
 
 from hilum.model.classifier import Classifier
 from hilum.model.engine import Engine
+from hilum.model.exported import Exported
 
 # Fits the caches of a CPU: MobileNetV2 at 224 px predicts 70 films a second in batches of 32, 47 in batches of 128.
 BATCH = 32
 
 
 def logits(
-    network: Classifier | Engine,
+    network: Classifier | Engine | Exported,
     batches: Iterable[NDArray[np.uint8]],
     advance: Callable[[int], None] = lambda films: None,
 ) -> NDArray[np.float32]:
@@ -24,8 +25,8 @@ def logits(
     Training may compute in bfloat16; what is reported does not, so that it is the same on every machine, with every
     engine and for every batch size, to rounding.
     """
-    engine = network if isinstance(network, Engine) else Engine(network)
-    found = [np.zeros((0, engine.classifier.output_width), dtype=np.float32)]
+    engine = Engine(network) if isinstance(network, Classifier) else network
+    found = [np.zeros((0, len(engine.classes)), dtype=np.float32)]
     for batch in batches:
         found.append(engine(batch))
         advance(len(batch))

@@ -139,12 +139,14 @@ def _members(paths: Sequence[Path]) -> list[RunFolder]:
                     "run": "this is a file, and the run's own predictions are needed",
                     "folds": "this is a cross-validation, whose films are all test films of one of its folds",
                     "ensemble": "this is an ensemble itself",
+                    "exported": "this is an exported network, which has no predictions of its own",
                 }[kind],
                 where=str(path),
                 next_step={
                     "run": "Name the run's folder.",
                     "folds": f"It predicts as the mean of its folds already: hilum predict {path} FILM.",
                     "ensemble": "Name its members.",
+                    "exported": "Name the run that it was exported from.",
                 }[kind],
             )
     members = [RunFolder(path) for path in paths]

@@ -14,7 +14,10 @@ import pydantic
 from numpy.typing import NDArray
 
 from hilum.errors import DataError, RequestError, WeightsError
+from hilum.evaluation.conformal import COVERAGE, FEWEST_FILMS, Conformal, fit
+from hilum.evaluation.predictions import class_numbers, classes_of, probabilities_of
 from hilum.evaluation.run_folder import RunFolder
+from hilum.model.exported import exported_file
 from hilum.training.environment import sha256_of
 
 Floats = NDArray[np.float64]
@@ -82,27 +85,35 @@ class EnsembleRecord(pydantic.BaseModel):
 
 @dataclass(frozen=True)
 class Members:
-    """The weights files behind a path, in order, how their probabilities become one, and what kind of path it is."""
+    """The networks' files behind a path, in order, how their probabilities become one, and what kind of path it is."""
 
     weights: tuple[Path, ...]
     combination: Combination
-    kind: Literal["run", "folds", "ensemble"]
+    kind: Literal["run", "folds", "ensemble", "exported"]
 
     def learned(self) -> pd.DataFrame:
         """The films that any member learned from, as rows of their manifests: all but its test part."""
+        if self.kind == "exported":
+            raise RequestError(
+                "an exported network does not tell which films it learned from",
+                where=str(self.weights[0]),
+                next_step="Name the run that it was exported from.",
+            )
         films = [RunFolder(weights.parent).manifest() for weights in self.weights]
         learned = pd.concat([rows[rows["part"] != "test"] for rows in films], ignore_index=True)
         return learned.drop_duplicates("image_id", ignore_index=True)
 
 
 def members_of(path: Path) -> Members:
-    """The networks behind a run folder, a weights file, a folder of `hilum crossval`, or one of `hilum ensemble`.
+    """The networks behind a run folder, a weights file, a folder of `hilum crossval`, `ensemble` or `export`.
 
     Refused with RequestError: none of these, or folds that are not all trained; with WeightsError: a member of an
     ensemble that is gone or has other weights than it had; with DataError: a broken ensemble.json.
     """
     if (path / ENSEMBLE).is_file():
         return _of_ensemble(path)
+    if (file := exported_file(path)) is not None:
+        return Members((file,), Combination(), "exported")
     if path.is_file() or (path / WEIGHTS).is_file():
         return Members((path / WEIGHTS if path.is_dir() else path,), Combination(), "run")
     folds = RunFolder(path).folds if (path / "recipe.toml").is_file() else []
@@ -160,3 +171,15 @@ def refuse_other_classes(classes: Sequence[Sequence[str]], names: Sequence[Path]
                 where=str(name),
                 next_step="Combine runs of the same task.",
             )
+
+
+def sets_of(run: Path, classes: Sequence[str]) -> Conformal | None:
+    """Prediction sets of a run, fitted on what it said of its own validation films, of which it needs a hundred."""
+    if not (run / "predictions.csv").is_file():
+        return None
+    table = RunFolder(run).predictions()
+    films = table[(table["part"] == "validation") & table["label"].notna()]
+    if len(films) < FEWEST_FILMS or tuple(classes_of(films)) != tuple(classes):
+        return None
+    y = class_numbers(films["label"], list(classes))
+    return fit(y, probabilities_of(films), classes, coverage=COVERAGE)

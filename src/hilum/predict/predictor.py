@@ -13,19 +13,19 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from hilum.evaluation.conformal import COVERAGE, FEWEST_FILMS, Conformal, fit
+from hilum.errors import RequestError
+from hilum.evaluation.conformal import Conformal
 from hilum.evaluation.folds import shared_notes
-from hilum.evaluation.predictions import class_numbers, classes_of, probabilities_of
-from hilum.evaluation.run_folder import RunFolder
 from hilum.image.facts import reason
 from hilum.image.prepare import settled
 from hilum.image.workers import map_films
 from hilum.model import classifier as classifiers
 from hilum.model import machine
 from hilum.model.engine import Asked, Engine
+from hilum.model.exported import Exported
 from hilum.model.inference import BATCH, logits, softmax
 from hilum.predict.films import Taken, films_of, taken_in
-from hilum.predict.members import Combination, Members, members_of, refuse_other_classes
+from hilum.predict.members import Combination, Members, members_of, refuse_other_classes, sets_of
 from hilum.progress import SILENT, Progress
 from hilum.recipe.schema import Prepare
 
@@ -37,14 +37,14 @@ Floats = NDArray[np.float64]
 class Network:
     """A trained network with what belongs to it: how films are prepared for it, its temperature, its notes."""
 
-    engine: Engine
+    engine: Engine | Exported
     preparation: Prepare
     temperature: float
     notes: tuple[str, ...]
 
     @property
     def classes(self) -> tuple[str, ...]:
-        return self.engine.classifier.architecture.classes
+        return self.engine.classes
 
     def probabilities(self, films: Films) -> Floats:
         """Calibrated probabilities (N, K) of prepared films, uint8 (N, side, side)."""
@@ -170,30 +170,26 @@ class Predictor:
 
 
 def load(run: Path | str, *, device: str = "auto", engine: Asked = "auto") -> Predictor:
-    """The predictor of a run folder, of its weights file, of a cross-validation, or of an ensemble.
+    """The predictor of a run folder, of its weights file, of a cross-validation, an ensemble, or an exported network.
 
     A cross-validation is the mean of its folds. engine: see `model.engine.Engine`. Refused with RequestError: a path
     that is none of these, an engine that is not here. With WeightsError: a file that is broken or not hilum's, a
     member of an ensemble that is gone or was changed.
     """
     members = members_of(Path(run))
-    networks = tuple(_network(weights, device, engine) for weights in members.weights)
+    make = _exported if members.kind == "exported" else _network
+    networks = tuple(make(weights, device, engine) for weights in members.weights)
     refuse_other_classes([each.classes for each in networks], members.weights)
     notes = [list(each.notes) for each in networks]
     told = shared_notes(notes) if members.kind == "folds" else dict.fromkeys(note for each in notes for note in each)
-    return Predictor(networks, members.combination, tuple(told), _sets(Path(run), members, networks[0].classes))
+    return Predictor(networks, members.combination, tuple(told), _sets(Path(run), members, networks))
 
 
-def _sets(run: Path, members: Members, classes: Sequence[str]) -> Conformal | None:
-    """Prediction sets of a run, fitted on what it said of its own validation films, of which it needs a hundred."""
-    if members.kind != "run" or not (run / "predictions.csv").is_file():
-        return None
-    table = RunFolder(run).predictions()
-    films = table[(table["part"] == "validation") & table["label"].notna()]
-    if len(films) < FEWEST_FILMS or tuple(classes_of(films)) != tuple(classes):
-        return None
-    y = class_numbers(films["label"], list(classes))
-    return fit(y, probabilities_of(films), classes, coverage=COVERAGE)
+def _sets(run: Path, members: Members, networks: Sequence[Network]) -> Conformal | None:
+    engine = networks[0].engine
+    if isinstance(engine, Exported):
+        return engine.record.conformal()
+    return sets_of(run, networks[0].classes) if members.kind == "run" else None
 
 
 def _network(weights: Path, device: str, engine: Asked) -> Network:
@@ -206,3 +202,14 @@ def _network(weights: Path, device: str, engine: Asked) -> Network:
         float(about.get("temperature", 1.0)),
         tuple(about.get("notes", ())),
     )
+
+
+def _exported(file: Path, device: str, engine: Asked) -> Network:
+    if engine == "torch" or device == "gpu":
+        raise RequestError(
+            "OpenVINO computes exported networks, on the processor",
+            where=str(file),
+            next_step="Leave the engine at auto, or name the run that it was exported from.",
+        )
+    made = Exported(file)
+    return Network(made, made.record.preparation, made.record.temperature, made.record.notes)

@@ -19,6 +19,7 @@ from hilum.serve.errors import (
     ServeError,
     TooManyError,
 )
+from hilum.serve.html import error_page
 from hilum.serve.records import Problem, ProblemBody
 
 _LOG = logging.getLogger("hilum.serve")
@@ -47,8 +48,6 @@ def add_handlers(app: FastAPI) -> None:
             return problem(error)
         if isinstance(error, LoginNeededError) and request.method == "GET":
             return RedirectResponse("/login", status_code=303)
-        from hilum.serve.pages import error_page
-
         return error_page(request, error, headers=_headers(error))
 
     async def served(request: Request, error: Exception) -> Response:

@@ -16,6 +16,8 @@ from hilum.explain.maps import METHODS
 from hilum.serve import metrics
 from hilum.serve.access import Administrator, Asking, Serving, person_of
 from hilum.serve.errors import NotFoundError, ServeError, StoreDownError, TooLargeError
+from hilum.serve.models import Model
+from hilum.serve.neighbours import TrainingFilms
 from hilum.serve.pictures import LONGEST_PX, THUMB_PX
 from hilum.serve.receive import Form, films_in, one_film, pieces
 from hilum.serve.records import (
@@ -26,6 +28,7 @@ from hilum.serve.records import (
     FilmRecord,
     Health,
     ModelRecord,
+    Neighbours,
     PointIn,
     Problem,
     ProblemBody,
@@ -200,7 +203,7 @@ async def picture(film_id: FilmId, server: Serving, who: Asking, thumb: bool = F
 
 @router.get("/films/{film_id}/lungs", response_class=_Png, responses=_PICTURE, summary="The outline of the lungs")
 async def lungs(film_id: FilmId, server: Serving, who: Asking) -> Response:
-    """RGBA, as large as the picture. 404 where no lungs are believed."""
+    """RGBA, of the picture's aspect. 404 where no lungs are believed."""
     await server.film(film_id)
     return _Png(await run_in_threadpool(server.pictures.lungs, film_id))
 
@@ -226,6 +229,24 @@ async def heat_map(
     await server.note(who, "see map", film_id=film_id, model_id=asked.model_id, about=method)
     scale = {"x-full-colour": f"{made.full:.4g}", "x-highest": f"{made.highest:.4g}", "x-unit": made.unit}
     return _Png(made.png, headers=scale)
+
+
+@router.get("/films/{film_id}/neighbours", summary="The training films nearest to a film")
+async def neighbours(
+    film_id: FilmId, server: Serving, who: Asking, model: Annotated[str, Query(max_length=120)] = ""
+) -> Neighbours:
+    """In the model's own features, where the server was started with --neighbours; 404 where it was not. They say what
+    the model may have gone by, and prove nothing."""
+    return await neighbours_of(server, who, film_id, server.model(model))
+
+
+@router.get("/models/{model}/training/{row}", response_class=_Png, responses=_PICTURE, summary="A training film, small")
+async def training_film(
+    model: str, row: Annotated[int, Path(ge=0, le=10**9)], server: Serving, who: Asking
+) -> Response:
+    """Only where the server was started with --neighbours."""
+    asked = server.model(model)
+    return _Png(await run_in_threadpool(_training_films(server).picture, asked.model_id, row))
 
 
 @router.put("/films/{film_id}/reading", summary="Record what a reader sees")
@@ -318,6 +339,21 @@ def _refused(name: str, error: ServeError) -> RefusedRecord:
 async def record_of(server: Server, film_id: str) -> FilmRecord:
     """The record of a film; NotFoundError where there is none."""
     return film_record(await server.film(film_id), server.models, server.points)
+
+
+async def neighbours_of(server: Server, who: Person, film_id: str, model: Model) -> Neighbours:
+    """The nearest training films of a film; refused as `TrainingFilms.near` is."""
+    await server.film(film_id)
+    films = _training_films(server)
+    square = await run_in_threadpool(server.pictures.square, film_id, films.preparation(model.model_id))
+    await server.note(who, "see neighbours", film_id=film_id, model_id=model.model_id)
+    return await run_in_threadpool(films.near, model.model_id, square)
+
+
+def _training_films(server: Server) -> TrainingFilms:
+    if server.neighbours is None:
+        raise NotFoundError("this server does not show training films", next_step="It is started with --neighbours.")
+    return server.neighbours
 
 
 async def save_reading(server: Server, who: Person, film_id: str, reading: ReadingIn) -> None:

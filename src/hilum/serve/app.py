@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 
 from hilum import __version__
-from hilum.serve import api, metrics, pages
+from hilum.serve import api, login_pages, metrics, model_pages, pages
 from hilum.serve.access import Rates, Shield
 from hilum.serve.answers import add_handlers
 from hilum.serve.records import RESEARCH
@@ -43,7 +43,8 @@ def create_app(server: Server) -> FastAPI:
     app.state.logins = Rates(limits.logins)
     app.state.metrics = metrics.figures()
     app.include_router(api.router)
-    app.include_router(pages.router)
+    for part in (pages, model_pages, login_pages):
+        app.include_router(part.router)
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), name="static")
     add_handlers(app)
     app.add_middleware(metrics.Measured, known=app.state.metrics)
@@ -54,6 +55,8 @@ def create_app(server: Server) -> FastAPI:
 def run(server: Server, ready: Callable[[str], None]) -> None:
     """Serve until Ctrl-C or SIGTERM; `ready` is told the address once it is open."""
     import uvicorn
+
+    from hilum.serve import heads
 
     settings = server.settings
     scheme = "https" if settings.certificate else "http"
@@ -69,6 +72,7 @@ def run(server: Server, ready: Callable[[str], None]) -> None:
         create_app(server),
         host=settings.host,
         port=settings.port,
+        http=heads.within(settings.limits.idle_seconds),
         log_level="warning",
         access_log=False,  # addresses hold what was searched for; the store's own log has who saw what
         server_header=False,

@@ -24,6 +24,7 @@ from hilum.training.environment import sha256_of
 
 Points = Mapping[str, Mapping[str, Any]]
 
+VERDICTS = {"fail": "Audit failed", "warn": "Audit warns", "pass": "Audit passed", "none": "Not audited"}
 # The sensitivities to choose an operating point from, each fitted on validation.
 WISHED = (0.8, 0.9, 0.95, 0.99)
 
@@ -59,13 +60,23 @@ class Model:
         return next((each for each in ("fail", "warn", "pass") if each in verdicts), "none")
 
     @property
-    def verdict_line(self) -> str:
-        """The audit in one line."""
+    def verdict_why(self) -> str:
+        """What stands behind the verdict, in one line."""
         if not self.audit:
-            return "not audited: whether its figures can be believed is not known"
+            return "whether its figures can be believed is not known"
         worst = next((check for check in self.audit if check.get("verdict") == self.verdict), {})
         meaning = str(worst.get("meaning") or "") if self.verdict in ("fail", "warn") else ""
-        return f"audit: {in_short(self.audit)}. {meaning}".strip()
+        return f"{self.verdict_short}. {meaning}".strip()
+
+    @property
+    def verdict_short(self) -> str:
+        """How many checks of each verdict, in words."""
+        return in_short(self.audit) if self.audit else self.verdict_why
+
+    @property
+    def verdict_line(self) -> str:
+        """The verdict and what stands behind it."""
+        return f"{VERDICTS[self.verdict]}: {self.verdict_why}"
 
 
 def load_model(path: Path, *, name: str = "", coverage: float = 0.9, engine: str = "auto") -> Model:

@@ -17,6 +17,7 @@ from hilum.explain.maps import maps, need_method
 from hilum.image.decode import decode
 from hilum.image.facts import reason
 from hilum.image.prepare import lungs_of, prepared
+from hilum.recipe.schema import Prepare
 from hilum.serve.errors import GoneError, NotFoundError, UnreadableError
 from hilum.serve.models import Model
 from hilum.serve.store.folder import StoreFolder
@@ -25,9 +26,15 @@ from hilum.serve.store.folder import StoreFolder
 LONGEST_PX = 2048
 THUMB_PX = 320
 _HELD = 24
-# A map in logits is opaque from here on, so that a weak map looks weak and two films can be compared.
+# A map in logits has full colour from here on, or from its highest place where that is more: a weak map looks weak, and
+# a strong one still tells its places apart.
 FULL_LOGITS = 6.0
-_OUTLINE = (0, 200, 255)  # orange, in OpenCV's order
+# As in the reports (report.overlay): sky blue, apart from every colour of the map, for any colour vision; and inferno
+# from here on, as its darkest are none on a dark film. In OpenCV's order.
+_OUTLINE = (233, 180, 86)
+_FIRST_COLOUR = 0.45
+# The outline is drawn on a grid of at least this many pixels, so that it is smooth over a small film.
+_OUTLINE_PX = 1600
 
 
 @dataclass(frozen=True)
@@ -70,12 +77,20 @@ class Pictures:
         found = lungs_of(pixels)
         if found.doubt:
             raise NotFoundError(f"no lungs are believed on this film: {found.doubt}")
-        drawn = np.zeros((*pixels.shape, 4), np.uint8)
+        factor = -(-_OUTLINE_PX // max(pixels.shape))
+        height, width = (side * factor for side in pixels.shape)
         outlines, _ = cv2.findContours(
-            found.mask(*pixels.shape).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
+            found.mask(height, width).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
         )
-        cv2.drawContours(drawn, outlines, -1, (*_OUTLINE, 255), thickness=max(2, round(max(pixels.shape) / 400)))
+        alpha = np.zeros((height, width), np.uint8)
+        cv2.drawContours(alpha, outlines, -1, 255, max(2, round(max(height, width) / 450)), cv2.LINE_AA)
+        drawn = np.empty((height, width, 4), np.uint8)
+        drawn[..., :3], drawn[..., 3] = _OUTLINE, alpha
         return self._put(key, _png(drawn))
+
+    def square(self, film_id: str, how: Prepare) -> NDArray[np.uint8]:
+        """The film as a network takes it, uint8 (side, side)."""
+        return prepared(self._pixels(film_id, LONGEST_PX), how).pixels
 
     def map(self, film_id: str, model: Model, method: str, class_: str) -> MapPicture:
         """Where the model's answer for a class comes from, laid on the film. NotFoundError: no such method or class."""
@@ -94,10 +109,11 @@ class Pictures:
         with self._mapping:
             values = maps(network.engine.classifier, square[None], number, method).values[0]
         laid = place_of(pixels, network.preparation).on_film(values)
-        full = FULL_LOGITS if how.unit == "logits" else max(float(laid.max()), 1e-9)
+        highest = float(laid.max())
+        full = max(highest, FULL_LOGITS if how.unit == "logits" else 1e-9)
         shape = _smaller(pixels, LONGEST_PX).shape
         laid = cv2.resize(laid, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR)
-        made = MapPicture(_png(coloured(laid, full)), full, float(laid.max()), how.unit)
+        made = MapPicture(_png(coloured(laid, full)), full, highest, how.unit)
         return self._put(key, made)
 
     def forget(self, film_id: str) -> None:
@@ -133,13 +149,13 @@ class Pictures:
 def coloured(values: NDArray[np.float32], full: float) -> NDArray[np.uint8]:
     """A map (H, W) as BGRA: OpenCV's inferno, which survives colour blindness, opaque from `full` on; nothing below 0.
 
-    >>> coloured(np.array([[-1.0, 0.0, 6.0]], np.float32), 6.0)[0, :, 3].tolist()
-    [0, 0, 230]
+    >>> coloured(np.array([[-1.0, 0.0, 3.0, 6.0]], np.float32), 6.0)[0, :, 3].tolist()
+    [0, 0, 128, 255]
     """
     share = np.clip(values / full, 0.0, 1.0)
-    grades = np.ascontiguousarray((share * 255).astype(np.uint8))
+    grades = np.ascontiguousarray(np.round(255 * (_FIRST_COLOUR + (1 - _FIRST_COLOUR) * share)).astype(np.uint8))
     picture = cv2.cvtColor(cv2.applyColorMap(grades, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2BGRA)
-    picture[..., 3] = np.round(share * 230).astype(np.uint8)
+    picture[..., 3] = np.round(share * 255).astype(np.uint8)
     return np.asarray(picture, np.uint8)
 
 

@@ -124,6 +124,25 @@ class BatchState(Record):
     failed: int
 
 
+class NeighbourRecord(Record):
+    """A training film that lies near a film in a model's own features."""
+
+    row: int = Field(description="Of the run's training films; its picture is /models/{model}/training/{row}.")
+    label: str = Field(description="The class under which it was learned.")
+    source: str
+    view: str | None
+    distance: float = Field(description="1 - cosine of the angle between the features: 0 alike, 1 nothing in common.")
+
+
+class Neighbours(Record):
+    """The nearest training films, the nearest first."""
+
+    model_id: str
+    among: int = Field(description="Training films searched.")
+    neighbours: list[NeighbourRecord]
+    notice: Literal["Research use only. Not a medical device."] = RESEARCH
+
+
 class PointRecord(Record):
     """An operating point, fitted on validation films."""
 
@@ -139,7 +158,7 @@ class ModelRecord(Record):
     classes: list[str]
     coverage: float | None = Field(description="How often prediction sets hold the true class, by their making.")
     audit: Literal["fail", "warn", "pass", "none"] = Field(description="The worst verdict of the run's audit.")
-    audit_line: str
+    audit_line: str = Field(description="The verdict and what stands behind it, in words.")
     notes: list[str] = Field(description="What every output must say of the model.")
     operating_points: list[PointRecord]
     chosen_point: float | None = Field(description="The wished sensitivity of the one in use, or null.")

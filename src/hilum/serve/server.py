@@ -15,6 +15,7 @@ from fastapi.concurrency import run_in_threadpool
 from hilum.serve.backlog import Backlog
 from hilum.serve.errors import BadRequestError, BusyError, NotFoundError
 from hilum.serve.models import Model, load_models
+from hilum.serve.neighbours import TrainingFilms
 from hilum.serve.pictures import Pictures
 from hilum.serve.receive import Room
 from hilum.serve.settings import Settings, check_address
@@ -46,6 +47,7 @@ class Server:
     backlog: Backlog
     pictures: Pictures
     room: Room
+    neighbours: TrainingFilms | None
     has_users: bool
     points: dict[str, float | None]
     pending: dict[str, asyncio.Future[str]] = field(default_factory=dict)
@@ -90,7 +92,7 @@ class Server:
         """One film with its results and readings. NotFoundError where there is none."""
         found = await self.ask(lambda connection: stored.film_of(connection, film_id))
         if found is None:
-            raise NotFoundError("there is no such film", next_step="It may have been deleted. See /api/v1/films.")
+            raise NotFoundError("there is no such film", next_step="It may have been deleted.")
         return found
 
     def new_film(self, who: Person, name: str, data: bytes, *, kept: bool, batch: str | None) -> NewFilm:
@@ -236,7 +238,10 @@ def opened(settings: Settings, models: Sequence[Model] | None = None) -> Server:
     backlog.start()
     room = Room(settings.limits.held_bytes)
     pictures = Pictures(folder)
-    return Server(settings, loaded, folder, lock, engine, writer, work, backlog, pictures, room, has_users, points)
+    near = TrainingFilms(loaded) if settings.neighbours else None
+    return Server(
+        settings, loaded, folder, lock, engine, writer, work, backlog, pictures, room, near, has_users, points
+    )
 
 
 def _points(connection: sa.Connection, models: Sequence[Model]) -> dict[str, float | None]:

@@ -38,7 +38,8 @@ class Settings:
 
     lungs: whether the input gate looks for the lungs. most_waiting: films whose clients wait. most_later: films that
     were accepted and not done yet. identify: patient numbers as they are, not as keyed hashes. hide_names: keyed hashes
-    in place of file names. behind_proxy: a proxy ends TLS and passes the client's address on.
+    in place of file names. neighbours: whether readers may see the runs' training films. behind_proxy: a proxy ends TLS
+    and passes the client's address on.
     """
 
     runs: tuple[Path, ...]
@@ -55,6 +56,7 @@ class Settings:
     decoders: int | None = None
     identify: bool = False
     hide_names: bool = False
+    neighbours: bool = False
     certificate: Path | None = None
     certificate_key: Path | None = None
     behind_proxy: bool = False

@@ -8,6 +8,7 @@ parts, each calibrated with its own fold's temperature, are pooled into one tabl
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,15 @@ from hilum.training.environment import now
 from hilum.training.train import begin, train
 
 FOLDS = 5
+# Trains started runs to their end, whatever the order.
+TrainAll = Callable[[Sequence[RunFolder], Progress], None]
+
+
+def in_turn(runs: Sequence[RunFolder], progress: Progress) -> None:
+    """Train started runs on this machine, one after the other."""
+    for number, run in enumerate(runs, 1):
+        progress.say(f"{run.path.name} ({number} of {len(runs)})")
+        train(run.recipe(), run.path, resume=True, progress=progress)
 
 
 def crossval(
@@ -39,6 +49,7 @@ def crossval(
     *,
     folds: int | None = None,
     resume: bool = False,
+    train_all: TrainAll = in_turn,
     progress: Progress = SILENT,
 ) -> RunFolder:
     """Train one run for each fold into the folder `out`, pool what they say of their test parts, and report.
@@ -46,6 +57,7 @@ def crossval(
     folds: how many; by default the recipe's split.folds, or 5. With `resume` an interrupted cross-validation goes on
     after its last finished epoch and ends with the figures that it would have had. Its manifest has every film in the
     part `test`, with the fold in which it is; metrics.json has besides the pooled figures `_folds`, the spread.
+    train_all: who trains the folds that are not finished, as `hilum.scale.runs.train_runs` does on a cluster.
 
     Refused, before anything is trained, with RequestError: a folder that holds something else, one that was asked for
     differently, a fold of its own (split.fold), published parts; with DataError: fewer patients of a class than folds,
@@ -54,10 +66,8 @@ def crossval(
     out = Path(out)
     whole = _resumed(recipe, out, folds) if resume else _started(recipe, out, folds, progress)
     runs = whole.folds
-    for fold, run in enumerate(runs):
-        if not _is_finished(run):
-            progress.say(f"fold {fold} ({fold + 1} of {len(runs)})")
-            train(run.recipe(), run.path, resume=True, progress=progress)
+    if left := [run for run in runs if not run.finished]:
+        train_all(left, progress)
     if not (out / "metrics.json").is_file():
         with progress.task("figures of all folds and their intervals", 1) as advance:
             _pool(whole, runs)
@@ -169,11 +179,6 @@ def _in_turn(films: Collection, collections: list[Collection], notes: list[str])
 
 def _with_split(recipe: Recipe, **changed: Any) -> Recipe:
     return recipe.model_copy(update={"split": recipe.split.model_copy(update=changed)})
-
-
-def _is_finished(run: RunFolder) -> bool:
-    """Whether nothing is left to do: the report is written last, and what would be resumed from is then removed."""
-    return run.report_path.is_file() and not (run.path / "checkpoints").exists()
 
 
 def _pool(whole: RunFolder, runs: list[RunFolder]) -> None:

@@ -17,7 +17,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -58,12 +58,14 @@ def search(
     storage: str = "",
     resume: bool = False,
     progress: Progress = SILENT,
+    elsewhere: Elsewhere | None = None,
 ) -> Path:
     """Run the trials of the recipe's [search] that are not done yet, and write what they say into the folder `out`.
 
     trials: in place of search.trials. storage: URL of the database, by default a file in the folder; the study in it is
     called like the folder. With `resume` a search goes on, or another process joins one that is running; a trial whose
-    process has died is run again. The value is the folder.
+    process has died is run again. elsewhere: who trains the trials, several at once, in place of this process. The
+    value is the folder.
 
     Refused with RequestError, before anything is trained: what `parameters` refuses, a folder that holds something else
     or (with `resume`) another search, a study of another space or of other films; with DataError: a database that
@@ -73,8 +75,12 @@ def search(
     recipe = (_resumed(recipe, out) if resume else _started(recipe, out, trials, storage, progress)).recipe()
     bench = _Bench(RunFolder(out), recipe, _plan(recipe, trials), _open(recipe, out, storage), progress)
     try:
-        while (taken := take(bench.store, bench.plan.total)) is not None:
-            _run(bench, *taken)
+        if elsewhere is None:
+            _all_of(bench)
+        else:
+            with elsewhere(bench.films, bench.about) as (train_there, at_once):
+                there = replace(bench, train=train_there)
+                at_once(lambda: _all_of(replace(there, store=_open(recipe, out, storage))))
     except KeyboardInterrupt:
         write_results(bench.run, bench.store, bench.plan)
         raise
@@ -85,14 +91,34 @@ def search(
 
 
 @dataclass(frozen=True)
+class TrialJob:
+    """The training of one trial. films: of train and validation. about: environment.json. folder: for checkpoints."""
+
+    name: str
+    films: pd.DataFrame
+    about: dict[str, Any]
+    recipe: Recipe
+    folder: Path
+
+
+# Trains a trial, and tells each epoch's row of the history, which may raise optuna.TrialPruned.
+TrainTrial = Callable[[TrialJob, Callable[[Mapping[str, float]], None], Progress], dict[str, Any]]
+# Of the films and environment.json: who trains trials while the block is open, and what does its work in many threads.
+Elsewhere = Callable[
+    [pd.DataFrame, dict[str, Any]], AbstractContextManager[tuple[TrainTrial, Callable[[Callable[[], None]], None]]]
+]
+
+
+@dataclass(frozen=True)
 class _Bench:
-    """What all trials of this process share."""
+    """What all trials of this process share. train: None trains here."""
 
     run: RunFolder
     recipe: Recipe
     plan: Plan
     store: Store
     progress: Progress
+    train: TrainTrial | None = None
 
     @cached_property
     def about(self) -> dict[str, Any]:
@@ -102,6 +128,11 @@ class _Bench:
     def films(self) -> pd.DataFrame:
         """The train and validation parts; the search never sees the test part."""
         return _judged(self.run.manifest())
+
+
+def _all_of(bench: _Bench) -> None:
+    while (taken := take(bench.store, bench.plan.total)) is not None:
+        _run(bench, *taken)
 
 
 def _plan(recipe: Recipe, trials: int | None) -> Plan:
@@ -225,25 +256,7 @@ def _same(store: Store, digest: str, place: int) -> dict[str, Any] | None:
 
 
 def _trained(bench: _Bench, trial: Trial, recipe: Recipe, name: str) -> dict[str, Any]:
-    """Train a trial's recipe; the epoch whose weights its last stage keeps, and the number of epochs."""
-    folder = bench.run.path / "trials" / str(trial.number)
-    films = prepare_films(
-        bench.films,
-        bench.about["classes"],
-        recipe.prepare,
-        workers=recipe.training.workers,
-        progress=bench.progress,
-    )
-    parts = bench.films["part"].to_numpy(object)
-    train, validation = films.where(parts == "train"), films.where(parts == "validation")
-    classifier = classifiers.build(
-        recipe.model, bench.about["classes"], side_px=recipe.prepare.side_px, seed=recipe.training.seed
-    )
-    classifiers.fit_normalisation(classifier, train.batches())
-    classifier = classifier.to(memory_format=torch.channels_last).to(bench.about["device"])
-    frozen = has_frozen_backbone(recipe)
-    network = head_alone(classifier) if frozen else classifier
-    shas = [*bench.films["sha256"][parts == "train"], *bench.films["sha256"][parts == "validation"]]
+    """Train a trial's recipe; what `train_trial` says of it."""
     epochs = 0
 
     def told(row: Mapping[str, float]) -> None:
@@ -253,15 +266,33 @@ def _trained(bench: _Bench, trial: Trial, recipe: Recipe, name: str) -> dict[str
         if trial.should_prune():
             raise optuna.TrialPruned
 
+    job = TrialJob(name, bench.films, bench.about, recipe, bench.run.path / "trials" / str(trial.number))
+    return (bench.train or train_trial)(job, told, _Named(bench.progress, name))
+
+
+def train_trial(job: TrialJob, told: Callable[[Mapping[str, float]], None], progress: Progress) -> dict[str, Any]:
+    """Train a trial; the epoch whose weights its last stage keeps, and the number of epochs. told: of each epoch."""
+    recipe, parts = job.recipe, job.films["part"].to_numpy(object)
+    classes = job.about["classes"]
+    films = prepare_films(job.films, classes, recipe.prepare, workers=recipe.training.workers, progress=progress)
+    train, validation = films.where(parts == "train"), films.where(parts == "validation")
+    classifier = classifiers.build(recipe.model, classes, side_px=recipe.prepare.side_px, seed=recipe.training.seed)
+    classifiers.fit_normalisation(classifier, train.batches())
+    classifier = classifier.to(memory_format=torch.channels_last).to(job.about["device"])
+    frozen = has_frozen_backbone(recipe)
+    network = head_alone(classifier) if frozen else classifier
+    shas = [*job.films["sha256"][parts == "train"], *job.films["sha256"][parts == "validation"]]
+    epochs = 0
     try:
-        for job in stage_jobs(recipe, films, parts, bench.about, folder):
+        for stage in stage_jobs(recipe, films, parts, job.about, job.folder):
             if frozen:
-                job = featured(classifier, job, train, validation, shas, bench.progress)
-            history = train_stage(network, replace(job, told=told), _Named(bench.progress, name))
-            row = kept_epoch(history, job.stage)
-            classifier = classifier.to(bench.about["device"])  # Lightning leaves it on the processor
+                stage = featured(classifier, stage, train, validation, shas, progress)
+            history = train_stage(network, replace(stage, told=told), progress)
+            row = kept_epoch(history, stage.stage)
+            epochs += len(history)
+            classifier = classifier.to(job.about["device"])  # Lightning leaves it on the processor
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(job.folder, ignore_errors=True)
     return {"row": {key: _number(value) for key, value in row.items()}, "epochs": epochs}
 
 

@@ -50,7 +50,7 @@ def train(recipe: Recipe, out: Path | str, *, resume: bool = False, progress: Pr
     with `resume`, none; or one that was asked for differently), and whatever the recipe asks that cannot be.
     """
     out = Path(out)
-    run = _resumed(recipe, out) if resume else _started(recipe, out, progress)
+    run = _resumed(recipe, out) if resume else start(recipe, out, progress=progress)
     recipe = run.recipe()
     if not (out / "weights.safetensors").is_file():
         _fit(run, recipe, progress)
@@ -73,7 +73,8 @@ def train(recipe: Recipe, out: Path | str, *, resume: bool = False, progress: Pr
     return run
 
 
-def _started(recipe: Recipe, out: Path, progress: Progress) -> RunFolder:
+def start(recipe: Recipe, out: Path, *, progress: Progress = SILENT) -> RunFolder:
+    """A run folder that `train` goes on with when it is asked to resume. Refused as by `train`."""
     check_vacant(out)
     kind = machine.accelerator(recipe.training.device)
     collection = collect(recipe, progress=progress)

@@ -56,5 +56,5 @@ STATUSES: Final[Mapping[int, str]] = {
     DISCARDED: "another object with this UID was received before, and is the one that counts",
     OUT_OF_RESOURCES: "over the limit, or too many objects wait, or the store does not answer: send it later",
     NOT_MATCHING: "the object's class or UID is not the one in the request, or it has no study",
-    NOT_UNDERSTOOD: "the object is damaged",
+    NOT_UNDERSTOOD: "the object is damaged, or does not say what it is",
 }

@@ -60,6 +60,8 @@ class Receiver:
             header = read_header(data)
         except FilmError:
             return accepted.NOT_UNDERSTOOD
+        if header.sop_uid is None or header.sop_class_uid is None:
+            return accepted.NOT_UNDERSTOOD
         named = (str(request.AffectedSOPInstanceUID), str(request.AffectedSOPClassUID))
         if (header.sop_uid, header.sop_class_uid) != named or header.study_uid is None:
             return accepted.NOT_MATCHING
@@ -91,8 +93,11 @@ def caller_of(association: Any) -> str:
     return title.strip()[:16]
 
 
-def listen(receiver: Receiver, settings: NodeSettings) -> BoundedServer:
-    """Open the port. RequestError where the settings are refused; OSError where the port is taken."""
+def listen(store: Callable[[evt.Event], int], settings: NodeSettings) -> BoundedServer:
+    """Open the port; store: answers a C-STORE with its status.
+
+    RequestError where the settings are refused; OSError where the port is taken.
+    """
     settings.check()
     silence()
     ae = BoundedAE(ae_title=settings.title)
@@ -108,7 +113,7 @@ def listen(receiver: Receiver, settings: NodeSettings) -> BoundedServer:
         ae.add_supported_context(sop_class, list(accepted.FILM_SYNTAXES))
     handlers = [
         (evt.EVT_REQUESTED, _asked, [settings]),
-        (evt.EVT_C_STORE, receiver.store),
+        (evt.EVT_C_STORE, store),
         (evt.EVT_C_ECHO, _echoed),
         (evt.EVT_DIMSE_RECV, lambda event: event.assoc.dul.socket.recv.message_ended()),
         (evt.EVT_REJECTED, _rejected),

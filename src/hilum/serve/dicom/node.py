@@ -45,7 +45,7 @@ def opened(server: Server, settings: NodeSettings) -> Node:
     desk = Desk(server, received, answers, [str(target) for target in settings.targets], outbox.wake)
     desk.start()
     waiting = partial(_waiting, server)
-    listening = listen(Receiver(received, server.writer, settings, desk.wake, waiting), settings)
+    listening = listen(Receiver(received, server.writer, settings, desk.wake, waiting).store, settings)
     outbox.start()
     node = Node(settings, listening, desk, outbox)
     server.guests.append(node.close)

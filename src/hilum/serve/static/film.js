@@ -17,7 +17,7 @@
       const inverted = pressed(byId("invert")) ? " invert(1)" : "";
       picture.style.filter = `brightness(${1 / (2 * middle)}) contrast(${2 * middle / wide})${inverted}`;
       layers.style.transform = `translate(${x}px, ${y}px) scale(${enlarged})`;
-      map.style.opacity = opacity.value / 100;
+      if (opacity) map.style.opacity = opacity.value / 100;
       byId("readout").textContent = `level ${level.value}, window ${width.value}, zoom ${enlarged.toFixed(1)}`;
     };
     const zoomAt = (to, px, py) => {
@@ -66,7 +66,7 @@
       const box = stage.getBoundingClientRect();
       zoomAt(enlarged * Math.exp(-event.deltaY / 400), event.clientX - box.left, event.clientY - box.top);
     }, { passive: false });
-    for (const slider of [level, width, opacity]) slider.addEventListener("input", draw);
+    for (const slider of [level, width, opacity]) slider?.addEventListener("input", draw);
     zoom.addEventListener("input", () => zoomAt(Number(zoom.value), ...middle()));
 
     const toggle = (id, then) => byId(id).addEventListener("click", () => {
@@ -88,16 +88,16 @@
       }
     });
     const showMap = async () => {
-      map.hidden = !pressed(byId("show-map"));
+      const scale = byId("map-scale"), ramp = byId("ramp");
+      map.hidden = ramp.hidden = !pressed(byId("show-map"));
       if (map.hidden) return;
       const asked = new URLSearchParams({ method: byId("map-method").value, class: byId("map-class").value });
       if (byId("map-model")) asked.set("model", byId("map-model").value);
-      const scale = byId("map-scale");
       scale.textContent = "The map is being made.";
       const answer = await fetch(`${film}/map?${asked}`);
       if (!answer.ok) {
         scale.textContent = (await answer.json()).error.what;
-        map.hidden = true;
+        map.hidden = ramp.hidden = true;
         press(byId("show-map"), false);
         return;
       }
@@ -105,10 +105,12 @@
       URL.revokeObjectURL(map.src);
       map.src = URL.createObjectURL(await answer.blob());
       map.alt = `Map of ${byId("map-class").value}`;
-      scale.textContent = `Transparent is 0, bright is ${of("x-full-colour")} ${of("x-unit")} or more; the highest here is `
-        + `${of("x-highest")}. It shows where the network's answer comes from, and is no outline of a disease.`;
+      byId("full").textContent = `${of("x-full-colour")} ${of("x-unit")}`;
+      scale.textContent = `The highest place has ${of("x-highest")} ${of("x-unit")}; bare film is 0 or speaks against. `
+        + "It shows where the network's answer comes from, and is no outline of a disease.";
     };
-    toggle("show-map", showMap);
+    if (byId("map-method")) toggle("show-map", showMap);
+    else byId("show-map").disabled = true;
     for (const id of ["map-method", "map-class", "map-model"]) byId(id)?.addEventListener("change", () => {
       press(byId("show-map"), true);
       showMap();

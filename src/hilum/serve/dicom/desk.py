@@ -204,11 +204,13 @@ class Desk:
         )
         source = source_of(data)
         made = [report_of(source, said)]
+        if self._server.settings.keep_hours == 0:
+            return [(str(made[0].SOPInstanceUID), written(made[0]))]
         try:
             mapped = self._server.pictures.map(film_id, model, _METHOD, result.predicted)
             made.append(capture_of(source, said, self._server.pictures.film(film_id), mapped, _METHOD))
-        except GoneError:  # --keep none
-            _LOG.info("a film is not kept, so its map is not made")
+        except GoneError:
+            _LOG.info("a film is not kept any more, so its map is not made")
         return [(str(each.SOPInstanceUID), written(each)) for each in made]
 
     def _bytes(self, one: Received) -> bytes | None:

@@ -44,14 +44,9 @@ def opened(server: Server, settings: NodeSettings) -> Node:
     outbox = Outbox(server.engine, server.writer, answers, settings)
     desk = Desk(server, received, answers, [str(target) for target in settings.targets], outbox.wake)
     desk.start()
-    waiting = partial(_waiting, server)
+    waiting = partial(reading, server.engine, objects.open_count)
     listening = listen(Receiver(received, server.writer, settings, desk.wake, waiting).store, settings)
     outbox.start()
     node = Node(settings, listening, desk, outbox)
     server.guests.append(node.close)
     return node
-
-
-def _waiting(server: Server) -> int:
-    found = reading(server.engine, objects.counts)
-    return found["received"] + found["asked"]

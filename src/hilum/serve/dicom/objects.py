@@ -93,6 +93,12 @@ def counts(connection: sa.Connection) -> dict[str, int]:
     return {state: found.get(state, 0) for state in STATES}
 
 
+def open_count(connection: sa.Connection) -> int:
+    """How many objects are neither answered nor refused."""
+    question = sa.select(sa.func.count()).select_from(dicom_objects).where(dicom_objects.c.state.in_(_OPEN))
+    return connection.scalar(question) or 0
+
+
 def ungated(connection: sa.Connection, *, most: int, but: Sequence[str]) -> list[Received]:
     """The objects received longest ago that nobody looked at, but those named."""
     question = sa.select(dicom_objects).where(

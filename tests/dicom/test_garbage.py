@@ -1,0 +1,183 @@
+"""The garbage of a network: the node stays up, its memory flat, and films still come through."""
+
+from __future__ import annotations
+
+import gc
+import socket
+import struct
+import threading
+import time
+from typing import Any
+
+import psutil
+import pydicom
+import pytest
+from pydicom.data import get_testdata_files
+from pynetdicom import AE
+
+from dicom.conftest import Running, Start
+from dicom.nodes import association_threads, film, send, until
+from hilum.serve.dicom import accepted
+from hilum.serve.dicom.settings import NodeLimits
+
+
+def connected(running: Running) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", running.port), timeout=10)
+
+
+def answer_to(running: Running, data: bytes) -> bytes:
+    """What the node says before it closes."""
+    with connected(running) as wire:
+        wire.sendall(data)
+        said = b""
+        try:
+            while piece := wire.recv(4096):
+                said += piece
+        except ConnectionResetError:
+            pass
+    return said
+
+
+def request_of_association(title: bytes = b"SENDER") -> bytes:
+    """An A-ASSOCIATE-RQ for verification, written by hand (PS3.8 9.3.2)."""
+
+    def item(kind: int, content: bytes) -> bytes:
+        return struct.pack(">BxH", kind, len(content)) + content
+
+    context = item(0x20, b"\x01\0\0\0" + item(0x30, b"1.2.840.10008.1.1") + item(0x40, b"1.2.840.10008.1.2"))
+    user = item(0x50, item(0x51, struct.pack(">L", 16384)) + item(0x52, b"1.2.3"))
+    body = struct.pack(">HH", 1, 0) + b"HILUM".ljust(16) + title.ljust(16) + bytes(32)
+    body += item(0x10, b"1.2.840.10008.3.1.1.1") + context + user
+    return struct.pack(">BxL", 1, len(body)) + body
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"GET / HTTP/1.1\r\nHost: node\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(500),  # a TLS greeting to a port without TLS
+        struct.pack(">BxL", 1, 0xFFFFFFFF) + bytes(1000),
+        struct.pack(">BxL", 4, 0x7FFFFFFF),
+        struct.pack(">BxL", 1, 10) + bytes(10),
+        struct.pack(">BxL", 0, 0),
+        b"\xff" * 3000,
+        request_of_association() + struct.pack(">BxL", 4, 0xFFFFFFF0),
+        request_of_association() + struct.pack(">BxL", 4, 12) + b"\xff" * 12,
+        request_of_association() + request_of_association(),
+    ],
+)
+def test_garbage_ends_its_own_connection_only(start: Start, films: list[Any], data: bytes) -> None:
+    running = start(limits=NodeLimits(idle_seconds=3, asking_seconds=1))
+    started = time.monotonic()
+    answer_to(running, data)
+    assert time.monotonic() - started < 8
+    until(lambda: association_threads() == 0, seconds=10)
+    assert send(running.port, film(films[0])) == [0x0000]
+
+
+def test_half_open_connections_and_those_that_trickle_keep_nobody_out(start: Start, films: list[Any]) -> None:
+    running = start(limits=NodeLimits(associations=4, connections=40, idle_seconds=2, asking_seconds=2))
+    wires = [connected(running) for _ in range(30)]
+    for wire in wires[:10]:
+        wire.sendall(b"\x01\x00\x00")  # half of a header
+    for wire in wires[10:20]:
+        wire.sendall(request_of_association()[:40])
+    assert send(running.port, film(films[0])) == [0x0000]  # though 30 are open and 4 associations the most
+    until(lambda: association_threads() == 0, seconds=20)
+    for wire in wires:
+        wire.close()
+
+
+def test_of_300_associations_at_once_those_over_the_limit_are_refused_and_the_node_stays(
+    start: Start, films: list[Any]
+) -> None:
+    running = start(limits=NodeLimits(associations=8, connections=32, idle_seconds=2, asking_seconds=2))
+    outcomes: list[bytes] = []
+
+    def ask() -> None:
+        try:
+            with connected(running) as wire:
+                wire.sendall(request_of_association())
+                wire.settimeout(10)
+                outcomes.append(wire.recv(1) or b"closed")
+                time.sleep(0.3)
+        except OSError:
+            outcomes.append(b"closed")
+
+    threads = [threading.Thread(target=ask) for _ in range(300)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    kinds = {kind: outcomes.count(kind) for kind in (b"\x02", b"\x03", b"closed")}
+    assert sum(kinds.values()) == 300
+    assert kinds[b"\x02"] >= 1  # some were accepted, and never over the limit
+    assert kinds[b"\x03"] + kinds[b"closed"] >= 1
+    until(lambda: association_threads() == 0, seconds=20)
+    assert send(running.port, film(films[0])) == [0x0000]
+
+
+def test_garbage_leaves_no_memory_behind(start: Start) -> None:
+    running = start(limits=NodeLimits(idle_seconds=2, asking_seconds=1))
+    process = psutil.Process()
+
+    def some(count: int) -> None:
+        for _ in range(count):
+            answer_to(running, request_of_association() + struct.pack(">BxL", 4, 0xFFFFFFF0))
+            answer_to(running, b"GET / HTTP/1.1\r\n\r\n" + bytes(5000))
+        until(lambda: association_threads() == 0, seconds=10)
+        gc.collect()
+
+    some(15)
+    before = process.memory_info().rss
+    some(40)
+    assert process.memory_info().rss - before < 20 * 2**20
+
+
+def test_a_message_without_end_is_cut_off(start: Start, films: list[Any]) -> None:
+    running = start(limits=NodeLimits(object_bytes=200_000, idle_seconds=3))
+    with connected(running) as wire:
+        wire.sendall(request_of_association())
+        assert wire.recv(4096)[:1] == b"\x02"
+        # A fragment of a command that is never the last one (PS3.8 9.3.5, E.2).
+        piece = struct.pack(">LBB", 60_000 + 2, 1, 0x01) + bytes(60_000)
+        sent = 0
+        try:
+            for _ in range(100):
+                wire.sendall(struct.pack(">BxL", 4, len(piece)) + piece)
+                sent += len(piece)
+                time.sleep(0.01)
+        except OSError:
+            pass
+        assert sent < 4_000_000
+    assert send(running.port, film(films[0])) == [0x0000]
+
+
+def test_pydicoms_test_files_each_get_a_status_and_the_node_stays_up(start: Start, films: list[Any]) -> None:
+    running = start()
+    statuses: dict[str, int] = {}
+    classes, syntax = list(accepted.FILM_CLASSES), next(iter(accepted.FILM_SYNTAXES))
+    ae = AE(ae_title="SENDER")
+    for sop_class in classes:
+        ae.add_requested_context(sop_class, syntax)
+    association = ae.associate("127.0.0.1", running.port, ae_title="HILUM")
+    for name in sorted(set(get_testdata_files("*.dcm"))):
+        try:
+            dataset = pydicom.dcmread(name)
+            readable = "SOPInstanceUID" in dataset and not dataset.file_meta.TransferSyntaxUID.is_compressed
+        except Exception:  # broken on purpose
+            continue
+        if not readable or "PixelData" not in dataset:
+            continue
+        dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = classes[len(statuses) % 4]
+        dataset.file_meta.TransferSyntaxUID = syntax
+        try:
+            statuses[name] = association.send_c_store(dataset).get("Status", -1)
+        except Exception:  # pynetdicom itself cannot write it
+            if not association.is_established:
+                association = ae.associate("127.0.0.1", running.port, ae_title="HILUM")
+    association.release()
+    assert len(statuses) > 20
+    assert set(statuses.values()) <= {*accepted.STATUSES}
+    running.ended(sum(running.counts().values()))
+    assert send(running.port, film(films[0])) == [0x0000]

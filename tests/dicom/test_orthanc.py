@@ -1,0 +1,181 @@
+"""With Orthanc as the PACS, and DCMTK as a modality: film in, report and capture back in Orthanc; films fetched."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pydicom
+import pytest
+from PIL import Image
+
+from dicom.conftest import Start
+from dicom.nodes import Orthanc, file_of, film, free_port, orthanc, send, tool, until
+from dicom.test_anonymise import planted
+from hilum.errors import DataError, RequestError
+from hilum.serve.dicom.pull import Wanted, pull
+from hilum.serve.dicom.settings import NodeSettings, Peer
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A running Orthanc and the port at which it expects HILUM."""
+
+    there: Orthanc
+    own_port: int
+
+    @property
+    def peer(self) -> Peer:
+        return Peer("ORTHANC", "127.0.0.1", self.there.port)
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
+    port = free_port()
+    with orthanc(tmp_path_factory.mktemp("pacs"), port) as there:
+        yield Archive(there, port)
+
+
+@pytest.fixture
+def empty(archive: Archive) -> Archive:
+    """The archive without a study."""
+    for study in archive.there.ask("/studies"):
+        place = f"http://127.0.0.1:{archive.there.web}/studies/{study}"
+        urllib.request.urlopen(urllib.request.Request(place, method="DELETE"), timeout=30).close()
+    return archive
+
+
+def modalities(archive: Archive) -> dict[str, Any]:
+    """The series in the archive, by their modality."""
+    found = archive.there.ask("/series?expand")
+    return {each["MainDicomTags"]["Modality"]: each for each in found}
+
+
+def test_dcmtk_sends_a_film_and_orthanc_has_its_report_and_its_map(
+    start: Start, empty: Archive, films: list[Any], tmp_path: Path
+) -> None:
+    echo, store, find = (tool(name, "dcmtk") for name in ("echoscu", "storescu", "findscu"))
+    running = start(str(empty.peer))
+    source = film(films[0])
+    (tmp_path / "film.dcm").write_bytes(file_of(source))
+    node = ["-aec", "HILUM", "127.0.0.1", str(running.port)]
+    assert subprocess.run([echo, *node], check=False).returncode == 0
+    assert subprocess.run([store, *node, str(tmp_path / "film.dcm")], check=False).returncode == 0
+    send(empty.there.port, source, called="ORTHANC")  # the modality sends to its archive too
+    until(lambda: {"CR", "SR", "OT"} <= set(modalities(empty)), seconds=60)
+    (study,) = empty.there.ask("/studies?expand")
+    assert study["MainDicomTags"]["StudyInstanceUID"] == source.StudyInstanceUID
+    assert len(study["Series"]) == 3
+    (picture,) = modalities(empty)["OT"]["Instances"]
+    shown = Image.open(BytesIO(empty.there.ask(f"/instances/{picture}/preview")))
+    assert shown.width == 1024
+    (report,) = modalities(empty)["SR"]["Instances"]
+    tags = empty.there.ask(f"/instances/{report}/simplified-tags")
+    assert tags["ContentTemplateSequence"][0]["TemplateIdentifier"] == "1500"
+    asked = ["-S", "-k", "QueryRetrieveLevel=SERIES", "-k", f"StudyInstanceUID={source.StudyInstanceUID}"]
+    done = subprocess.run(
+        [find, "-v", "-aec", "ORTHANC", *asked, "-k", "SeriesDescription", "127.0.0.1", str(empty.there.port)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "hilum report, research use only" in done.stdout + done.stderr
+
+
+def filled(archive: Archive, films: list[Any]) -> list[pydicom.Dataset]:
+    """Four films: of two days, one of another body part, one lateral."""
+    sources = [
+        film(films[0], StudyDate="20240105"),
+        film(films[1], StudyDate="20240305", PatientID="P-18"),
+        film(films[2], StudyDate="20240306", BodyPartExamined="FOOT"),
+        film(films[3], StudyDate="20240307", Modality="DX", ViewPosition="LL"),
+    ]
+    assert send(archive.there.port, *sources, called="ORTHANC") == [0] * 4
+    return sources
+
+
+def test_pull_fetches_what_is_asked_for_and_the_reader_reads_it(
+    empty: Archive, films: list[Any], tmp_path: Path
+) -> None:
+    sources = filled(empty, films)
+    done = pull(empty.peer, tmp_path / "films", Wanted("20240101-20240331"), NodeSettings(0))
+    assert (done.found, done.before, done.came) == (3, 0, 3)
+    names = {path.stem for path in (tmp_path / "films" / "films").iterdir()}
+    assert names == {str(sources[number].SOPInstanceUID) for number in (0, 1, 3)}
+    table = pd.read_parquet(tmp_path / "films" / "manifest.parquet")
+    assert sorted(table["view"]) == ["PA", "PA", "lateral"]
+    assert sorted(table["patient_id"]) == ["films/P-17", "films/P-17", "films/P-18"]
+
+
+def test_pull_again_fetches_only_what_is_missing(empty: Archive, films: list[Any], tmp_path: Path) -> None:
+    filled(empty, films)
+    pull(empty.peer, tmp_path / "films", Wanted("20240301-"), NodeSettings(0))
+    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "films" / "films").iterdir()}
+    next(iter(kept)).unlink()
+    done = pull(empty.peer, tmp_path / "films", Wanted("20240301-"), NodeSettings(0))
+    assert (done.found, done.before, done.came) == (2, 1, 1)
+    assert sum(path.stat().st_mtime_ns == at for path, at in kept.items()) == 1
+
+
+def test_pull_by_c_move_gives_the_same_films(empty: Archive, films: list[Any], tmp_path: Path) -> None:
+    filled(empty, films)
+    done = pull(empty.peer, tmp_path / "moved", Wanted(), NodeSettings(empty.own_port), move=True)
+    assert (done.found, done.came) == (3, 3)
+    pull(empty.peer, tmp_path / "got", Wanted(), NodeSettings(0))
+    for path in (tmp_path / "got" / "films").iterdir():
+        assert (tmp_path / "moved" / "films" / path.name).exists()
+
+
+def test_a_round_trip_of_anonymised_films_leaves_no_identifier_in_any_byte(
+    empty: Archive, films: list[Any], tmp_path: Path
+) -> None:
+    data, words = planted(films[0])
+    bad = pydicom.dcmread(BytesIO(data))
+    with pydicom.config.disable_value_validation():
+        foot = film(films[1], BodyPartExamined="ZEBEDEEDOE FOOT", PatientName="ZEBEDEEDOE", PatientID="471147114711")
+        assert send(empty.there.port, bad, foot, called="ORTHANC") == [0, 0]
+    wanted = Wanted(body_part="")
+    done = pull(empty.peer, tmp_path / "films", wanted, NodeSettings(0), key=bytes(range(32)))
+    assert (done.found, done.came) == (2, 1)
+    again = pull(empty.peer, tmp_path / "films", wanted, NodeSettings(0), key=bytes(range(32)))
+    assert (again.before, again.came) == (2, 0)
+    written = [path for path in (tmp_path / "films").rglob("*") if path.is_file()]
+    assert len(written) == 3
+    table = pd.read_parquet(tmp_path / "films" / "manifest.parquet").astype(str).to_csv().encode()
+    table = table.replace(str(tmp_path).encode(), b"")
+    for word in words:
+        assert word not in table
+        for path in written:
+            assert word not in path.read_bytes() and word.decode() not in str(path.relative_to(tmp_path))
+
+
+def test_a_pacs_that_is_not_there_and_wrong_dates_are_refused_in_words(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="nothing answers there"):
+        pull(Peer("PACS", "127.0.0.1", free_port()), tmp_path, Wanted(), NodeSettings(0))
+    with pytest.raises(RequestError, match="no range of dates"):
+        pull(Peer("PACS", "127.0.0.1", 1), tmp_path, Wanted("last week"), NodeSettings(0))
+
+
+def test_no_film_of_the_chest_is_told(empty: Archive, films: list[Any], tmp_path: Path) -> None:
+    send(empty.there.port, film(films[0], BodyPartExamined="FOOT"), called="ORTHANC")
+    with pytest.raises(DataError):
+        pull(empty.peer, tmp_path / "films", Wanted(body_part=""), NodeSettings(0))
+
+
+def test_the_command_pulls_and_says_so(empty: Archive, films: list[Any], tmp_path: Path) -> None:
+    filled(empty, films)
+    command = [sys.executable, "-m", "hilum.cli.app", "--json", "dicom", "pull", str(empty.peer)]
+    done = subprocess.run(
+        [*command, "--anonymise", "-o", str(tmp_path / "films")], capture_output=True, text=True, check=True
+    )
+    told = json.loads(done.stdout)
+    assert (told["found"], told["came"], told["left_out"]) == (3, 3, {})
+    assert (tmp_path / "films.key").exists()

@@ -1,0 +1,134 @@
+"""Answers on their way: nodes that are away, that refuse, and a process that is killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dicom.conftest import Start
+from dicom.nodes import film, free_port, pacs, send, until
+from hilum.serve.dicom import objects, outbox
+from hilum.serve.dicom.objects import answer_name
+from hilum.serve.store.database import reading
+from hilum.serve.store.folder import StoreFolder
+
+
+def test_answers_wait_for_a_node_that_is_away_and_then_arrive_once(start: Start, films: list[Any]) -> None:
+    port = free_port()
+    running = start(f"PACS@127.0.0.1:{port}")
+    sources = [film(pixels) for pixels in films[:3]]
+    assert send(running.port, *sources) == [0x0000] * 3
+    running.ended(3)
+    target = f"PACS@127.0.0.1:{port}"
+    assert running.outbox()[target]["due"] == 6
+    with pacs(port) as other:
+        until(lambda: running.outbox()[target]["sent"] == 6, seconds=30)
+        running.node.outbox.wake()
+        assert sorted(Counter(other.uids).values()) == [1] * 6
+        folder = StoreFolder(running.server.folder.path / "dicom" / "answers", b"")
+        until(lambda: folder.lying() == [])
+
+
+def test_every_node_gets_every_answer_and_one_that_is_away_keeps_no_other_waiting(
+    start: Start, films: list[Any]
+) -> None:
+    away = free_port()
+    with pacs() as other:
+        running = start(f"PACS@127.0.0.1:{other.port}", f"AWAY@127.0.0.1:{away}")
+        send(running.port, film(films[0]))
+        until(lambda: len(other.got) == 2)
+        folder = StoreFolder(running.server.folder.path / "dicom" / "answers", b"")
+        assert sorted(folder.lying()) == sorted(answer_name(uid) for uid in other.uids)  # for the one that is away
+    assert running.outbox()[f"AWAY@127.0.0.1:{away}"] == {"due": 2, "sent": 0, "refused": 0}
+
+
+def test_what_a_node_refuses_is_tried_again_and_then_left_to_a_person(
+    start: Start, films: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox, "_LEAST_WAIT", 0.01)
+    monkeypatch.setattr(outbox, "MOST_TRIES", 3)
+    with pacs(status=0xA900) as other:
+        target = f"PACS@127.0.0.1:{other.port}"
+        running = start(target)
+        send(running.port, film(films[0]))
+        until(lambda: running.outbox().get(target, {}).get("refused") == 2)
+        tries = reading(
+            running.server.engine, lambda c: c.exec_driver_sql("select tries, error from dicom_outbox").all()
+        )
+        assert tries == [(3, "status A900"), (3, "status A900")]
+        other.status = 0
+        assert running.server.writer.now(objects.retry) == 2
+        until(lambda: len(other.got) == 2)
+
+
+@contextmanager
+def listening(run: Path, store: Path, target: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """`hilum dicom listen` in a process of its own, and its port."""
+    command = [sys.executable, "-m", "hilum.cli.app", "--json", "dicom", "listen", str(run), "--store", str(store)]
+    process = subprocess.Popen(
+        [*command, "--port", "0", "--no-lungs", "--send-to", target],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    try:
+        assert process.stdout is not None
+        yield process, json.loads(process.stdout.readline())["port"]
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(30)
+
+
+@pytest.mark.slow
+def test_after_kill_9_every_object_that_was_acknowledged_has_each_answer_once(
+    small_run: Path, tmp_path: Path, films: list[Any]
+) -> None:
+    sources = [film(films[number % len(films)], PatientID=f"P{number}") for number in range(24)]
+    store, port = tmp_path / "store", free_port()
+    target = f"PACS@127.0.0.1:{port}"
+    taken: list[int] = []
+    with listening(small_run, store, target) as (process, at):
+        halves = [
+            threading.Thread(target=lambda part=part: taken.extend(send(at, *part)))
+            for part in (sources[:12], sources[12:])
+        ]
+        for thread in halves:
+            thread.start()
+        for thread in halves:
+            thread.join()
+        process.kill()  # in the middle of its work
+        process.wait(10)
+    assert taken == [0x0000] * 24
+    with pacs(port) as other, listening(small_run, store, target) as (process, at):
+        until(lambda: len(other.got) >= 10, seconds=90)
+        process.kill()  # in the middle of its sending
+        process.wait(10)
+    first = list(other.uids)
+    with pacs(port) as other, listening(small_run, store, target) as (_, at):
+        assert send(at, *sources[:5]) == [0x0000] * 5  # sent again by a node that does not know
+        arrived = lambda: len(set(first + other.uids)) == 48  # noqa: E731
+        until(arrived, seconds=90)
+        done = subprocess.run(
+            [sys.executable, "-m", "hilum.cli.app", "--json", "dicom", "status", "--store", str(store)],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        told = json.loads(done.stdout)
+    assert told["objects"] == {"received": 0, "asked": 0, "answered": 24, "not-applicable": 0, "failed": 0}
+    assert told["answers"][target]["refused"] == 0
+    # A reply that was lost with the process makes an answer come twice, under the same UID: at most the one in hand.
+    again = [uid for uid, count in Counter(first + other.uids).items() if count > 1]
+    assert len(again) <= 1

@@ -16,6 +16,7 @@ from hilum.serve.decoding import Examined, examined
 from hilum.serve.models import Model, load_model
 from hilum.serve.server import opened
 from hilum.serve.settings import Settings
+from serve.serving import served
 
 
 @pytest.fixture(scope="session")
@@ -67,6 +68,13 @@ def serve(settings: Settings, model: Model, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.fixture
 def client(serve: Serve) -> TestClient:
     return serve()
+
+
+@pytest.fixture(scope="session")
+def address(small_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Of a server in a process of its own, one for all tests that need one, as it starts slowly."""
+    with served(small_run, tmp_path_factory.mktemp("serve") / "store") as (_, address):
+        yield address
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from serve.serving import png, served
+from serve.serving import png
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install 'hilum[dev]'")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -23,12 +23,6 @@ AXE = os.environ.get("HILUM_AXE")
 PICTURES = os.environ.get("HILUM_PICTURES")
 
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no Chromium is installed: apt-get install chromium")
-
-
-@pytest.fixture(scope="module")
-def address(small_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with served(small_run, tmp_path_factory.mktemp("serve") / "store") as (_, address):
-        yield address
 
 
 @pytest.fixture(scope="module")

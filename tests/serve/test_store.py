@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from hilum.errors import RequestError
+from hilum.serve.errors import StoreDownError
 from hilum.serve.store import films as stored
 from hilum.serve.store import log, people
 from hilum.serve.store.database import Writer, open_database, reading
@@ -222,3 +224,22 @@ def test_two_servers_do_not_share_a_folder(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="another server"):
         StoreFolder.open(tmp_path).lock()
     lock.release()
+
+
+def test_a_database_that_is_away_is_told_to_all_that_wait_and_not_to_one_after_the_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("hilum.serve.store.database.PATIENCE_SECONDS", 0.2)
+
+    def away(connection: sa.Connection) -> None:
+        raise sa.exc.OperationalError("", {}, Exception("away"))
+
+    engine = open_database("sqlite://")
+    writer = Writer(engine)
+    monkeypatch.setattr(engine, "begin", lambda: away(engine.connect()))
+    started = time.monotonic()
+    for future in [writer.soon(away) for _ in range(30)]:
+        with pytest.raises(StoreDownError):
+            future.result(timeout=5)
+    assert time.monotonic() - started < 2
+    writer.close()

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import PlainTextResponse
 from python_multipart.multipart import parse_options_header
 
 from hilum import __version__
@@ -43,6 +40,7 @@ from hilum.serve.store import log
 from hilum.serve.store.films import Wanted
 from hilum.serve.store.folder import new_id
 from hilum.serve.store.people import Person
+from hilum.serve.table import as_csv
 
 PREDICT, FILMS = "/api/v1/predict", "/api/v1/films"
 ANSWERS: dict[int | str, dict[str, Any]] = {
@@ -90,7 +88,11 @@ _MANY = {
         },
     }
 }
+# With response_class=Response, as any other class would have the errors described in its own type too.
 _PICTURE: dict[int | str, dict[str, Any]] = {200: {"content": {"image/png": _BINARY}, "description": "PNG."}}
+_TEXT = {"schema": {"type": "string"}}
+_CSV: dict[int | str, dict[str, Any]] = {200: {"content": {"text/csv": _TEXT}, "description": "CSV, UTF-8."}}
+_PLAIN: dict[int | str, dict[str, Any]] = {200: {"content": {"text/plain": _TEXT}, "description": "Prometheus' text."}}
 
 
 class _Png(Response):
@@ -166,12 +168,12 @@ async def films(
     return FilmList(total=total, films=[film_record(film, server.models, server.points) for film in found])
 
 
-@router.get("/films.csv", summary="The same list as CSV", response_class=PlainTextResponse)
+@router.get("/films.csv", summary="The same list as CSV", response_class=Response, responses=_CSV)
 async def table(server: Serving, who: Asking, wanted: Listing) -> Response:
     """A row per film: its facts, the model's result, each class's probability, and every reader's last finding."""
     found, _ = await server.ask(lambda connection: stored.listed(connection, wanted, most=1_000_000))
     await server.note(who, "export", model_id=wanted.model_id, about=f"{len(found)} films")
-    text = await run_in_threadpool(_as_csv, server, wanted.model_id, found)
+    text = await run_in_threadpool(as_csv, server.model(wanted.model_id), found)
     return Response(
         text,
         media_type="text/csv; charset=utf-8",
@@ -191,7 +193,7 @@ async def delete(film_id: FilmId, server: Serving, who: Administrator) -> None:
     await server.delete(who, film_id)
 
 
-@router.get("/films/{film_id}/picture", response_class=_Png, responses=_PICTURE, summary="The film as grey PNG")
+@router.get("/films/{film_id}/picture", response_class=Response, responses=_PICTURE, summary="The film as grey PNG")
 async def picture(film_id: FilmId, server: Serving, who: Asking, thumb: bool = False) -> Response:
     """At most 2048 pixels a side, or 320 with `thumb`; of the film's own aspect."""
     await server.film(film_id)
@@ -201,7 +203,7 @@ async def picture(film_id: FilmId, server: Serving, who: Asking, thumb: bool = F
     return _Png(data)
 
 
-@router.get("/films/{film_id}/lungs", response_class=_Png, responses=_PICTURE, summary="The outline of the lungs")
+@router.get("/films/{film_id}/lungs", response_class=Response, responses=_PICTURE, summary="The outline of the lungs")
 async def lungs(film_id: FilmId, server: Serving, who: Asking) -> Response:
     """RGBA, of the picture's aspect. 404 where no lungs are believed."""
     await server.film(film_id)
@@ -209,7 +211,7 @@ async def lungs(film_id: FilmId, server: Serving, who: Asking) -> Response:
 
 
 @router.get(
-    "/films/{film_id}/map", response_class=_Png, responses=_PICTURE, summary="Where a model's answer comes from"
+    "/films/{film_id}/map", response_class=Response, responses=_PICTURE, summary="Where a model's answer comes from"
 )
 async def heat_map(
     film_id: FilmId,
@@ -219,7 +221,7 @@ async def heat_map(
     method: Annotated[str, Query(description=f"One of: {', '.join(METHODS)}.", max_length=40)] = "grad-cam",
     model: Annotated[str, Query(max_length=120)] = "",
 ) -> Response:
-    """RGBA, as large as the picture: transparent where nothing speaks for the class, and opaque from
+    """RGBA, as large as the picture: transparent where nothing speaks for the class, with full colour from
     `X-Full-Colour` on, which is a value in `X-Unit`. It is no explanation of a disease: see docs/explain.md."""
     found, asked = await server.film(film_id), server.model(model)
     if method not in METHODS:
@@ -240,7 +242,9 @@ async def neighbours(
     return await neighbours_of(server, who, film_id, server.model(model))
 
 
-@router.get("/models/{model}/training/{row}", response_class=_Png, responses=_PICTURE, summary="A training film, small")
+@router.get(
+    "/models/{model}/training/{row}", response_class=Response, responses=_PICTURE, summary="A training film, small"
+)
 async def training_film(
     model: str, row: Annotated[int, Path(ge=0, le=10**9)], server: Serving, who: Asking
 ) -> Response:
@@ -285,7 +289,7 @@ async def health(server: Serving, response: Response) -> Health:
     )
 
 
-@router.get("/metrics", response_class=PlainTextResponse, summary="Figures for Prometheus",
+@router.get("/metrics", response_class=Response, responses=_PLAIN, summary="Figures for Prometheus",
             dependencies=[Depends(person_of)])  # fmt: skip
 async def figures(request: Request, server: Serving) -> Response:
     return Response(metrics.shown(request.app.state.metrics, server), media_type=metrics.MEDIA_TYPE)
@@ -365,32 +369,3 @@ async def save_reading(server: Server, who: Person, film_id: str, reading: Readi
         log.add(connection, server.folder.key, who.name, "read film", film_id=film_id)
 
     await server.change(change)
-
-
-def _as_csv(server: Server, model_id: str, found: list[dict[str, Any]]) -> str:
-    model = server.model(model_id)
-    readers = sorted({reading["reader"] for film in found for reading in film["readings"]})
-    facts = ("film_id", "name", "sha256", "state", "error", "width", "height", "view", "patient_key", "accepted_at")
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([
-        *facts, "doubts", "model", "predicted", "confidence", "prediction_set",
-        *(f"p_{name}" for name in model.classes), *(f"finding_{name}" for name in readers), "comments",
-    ])  # fmt: skip
-    for film in found:
-        result = next((row for row in film["results"] if row["model_id"] == model_id), None)
-        last = {reading["reader"]: reading for reading in film["readings"]}
-        told = [result["predicted"], result["confidence"], " | ".join(result["members"] or [])] if result else [""] * 3
-        writer.writerow(map(_cell, [
-            *(film[name] for name in facts),
-            " | ".join(film["doubts"] or []), model.name, *told,
-            *((result["p"].get(name) for name in model.classes) if result else [""] * len(model.classes)),
-            *(last[name]["finding"] if name in last else "" for name in readers),
-            " | ".join(f"{name}: {last[name]['comment']}" for name in last if last[name]["comment"]),
-        ]))  # fmt: skip
-    return out.getvalue()
-
-
-def _cell(value: Any) -> Any:
-    """A value for a table program, to which a text that begins with = would be a formula (OWASP, CSV injection)."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value

@@ -30,9 +30,9 @@ _HELD = 24
 # a strong one still tells its places apart.
 FULL_LOGITS = 6.0
 # As in the reports (report.overlay): sky blue, apart from every colour of the map, for any colour vision; and inferno
-# from here on, as its darkest are none on a dark film. In OpenCV's order.
+# from here on, as its darkest are none on a dark film, and so opaque at the top. In OpenCV's order.
 _OUTLINE = (233, 180, 86)
-_FIRST_COLOUR = 0.45
+_FIRST_COLOUR, _OPACITY = 0.45, 0.75
 # The outline is drawn on a grid of at least this many pixels, so that it is smooth over a small film.
 _OUTLINE_PX = 1600
 
@@ -147,15 +147,15 @@ class Pictures:
 
 
 def coloured(values: NDArray[np.float32], full: float) -> NDArray[np.uint8]:
-    """A map (H, W) as BGRA: OpenCV's inferno, which survives colour blindness, opaque from `full` on; nothing below 0.
+    """A map (H, W) as BGRA: OpenCV's inferno, which survives colour blindness; nothing where it is not positive.
 
     >>> coloured(np.array([[-1.0, 0.0, 3.0, 6.0]], np.float32), 6.0)[0, :, 3].tolist()
-    [0, 0, 128, 255]
+    [0, 0, 96, 191]
     """
     share = np.clip(values / full, 0.0, 1.0)
     grades = np.ascontiguousarray(np.round(255 * (_FIRST_COLOUR + (1 - _FIRST_COLOUR) * share)).astype(np.uint8))
     picture = cv2.cvtColor(cv2.applyColorMap(grades, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2BGRA)
-    picture[..., 3] = np.round(share * 255).astype(np.uint8)
+    picture[..., 3] = np.round(_OPACITY * 255 * share).astype(np.uint8)
     return np.asarray(picture, np.uint8)
 
 

@@ -19,6 +19,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, InterfaceE
 
 from hilum.errors import DataError, RequestError
 from hilum.serve.errors import StoreDownError
+from hilum.serve.store.tables import choices
 
 T = TypeVar("T")
 Change = Callable[[sa.Connection], T]
@@ -131,6 +132,10 @@ class Writer:
     def _save(self, group: list[tuple[Change[Any], Future[Any]]]) -> None:
         try:
             made = self._made([change for change, _ in group])
+        except StoreDownError as error:  # for all of them: one by one, each would wait as long again
+            for _, future in group:
+                future.set_exception(error)
+            return
         except Exception as error:
             if len(group) > 1:
                 for one in group:
@@ -142,13 +147,16 @@ class Writer:
             future.set_result(value)
 
     def _made(self, changes: list[Change[Any]]) -> list[Any]:
-        patience = time.monotonic() + PATIENCE_SECONDS
+        patience, answers = time.monotonic() + PATIENCE_SECONDS, False
         for attempt in itertools.count():
             try:
                 with self._engine.begin() as connection:
                     return [change(connection) for change in changes]
             except (OperationalError, InterfaceError) as error:
-                if time.monotonic() > patience:
+                if answers:  # so it is not the database that fails, but one of the changes
+                    raise
+                answers = self._answers()
+                if not answers and time.monotonic() > patience:
                     raise StoreDownError(
                         f"the database does not answer: {_in_short(error)}", next_step="Try again in a while."
                     ) from None
@@ -157,6 +165,15 @@ class Writer:
                 if attempt:
                     raise
         raise AssertionError
+
+    def _answers(self) -> bool:
+        """Whether the database can be written to."""
+        try:
+            with self._engine.begin() as connection:
+                connection.execute(sa.delete(choices).where(sa.false()))
+        except (OperationalError, InterfaceError):
+            return False
+        return True
 
 
 def reading(engine: sa.Engine, question: Change[T]) -> T:

@@ -14,6 +14,7 @@ import asyncio
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -27,6 +28,8 @@ import cv2
 import httpx2 as httpx
 import numpy as np
 import psutil
+from safetensors import safe_open
+from safetensors.numpy import save_file
 
 PLAIN = """
 import io, sys
@@ -72,6 +75,18 @@ def unlike(data: bytes, number: int) -> bytes:
     """The same picture in another file: with a JPEG comment (ITU-T T.81, B.2.4.5)."""
     comment = f"{number}".encode()
     return data[:2] + b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment + data[2:]
+
+
+def one_view(run: Path, folder: Path) -> Path:
+    """The run, which shows its network one view of a film as the plain script does, and not the mean of two."""
+    made = folder / run.name
+    shutil.copytree(run, made)
+    with safe_open(run / "weights.safetensors", "np") as file:
+        about = json.loads(file.metadata()["hilum"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
+    about |= {"flip": False, "zoom": 0.0}
+    save_file(tensors, made / "weights.safetensors", {"hilum": json.dumps(about)})
+    return made
 
 
 @contextmanager
@@ -159,9 +174,10 @@ def main() -> None:
     films = jpegs(asked.films, asked.kilobytes)
     print(f"{len(films)} films of {np.mean([len(film) for film in films]) / 1000:.0f} kB on average", flush=True)
     with tempfile.TemporaryDirectory() as folder:
+        run = one_view(asked.run, Path(folder))
         script = Path(folder) / "plain.py"
         script.write_text(PLAIN)
-        plain = [sys.executable, str(script), str(asked.run), "8311"]
+        plain = [sys.executable, str(script), str(run), "8311"]
         with running(plain, "http://127.0.0.1:8311/openapi.json") as process:
             theirs, said = measured(
                 "plain",
@@ -171,7 +187,7 @@ def main() -> None:
                 requests=asked.plain_requests,
                 clients=asked.clients,
             )
-        command = [sys.executable, "-m", "hilum.cli.app", "serve", str(asked.run), "--store", f"{folder}/store"]
+        command = [sys.executable, "-m", "hilum.cli.app", "serve", str(run), "--store", f"{folder}/store"]
         ours_command = [*command, "--port", "8312", "--lungs" if asked.lungs else "--no-lungs"]
         with running(ours_command, "http://127.0.0.1:8312/api/v1/health") as process:
             ours, found = measured(

@@ -23,18 +23,19 @@ _GAUGE_PX = 220  # how wide the bar of a value is drawn
 
 def write_audit(checks: Sequence[Check], path: Path, *, asked: Sequence[str]) -> None:
     """Write the page of an audit of films, whole or not at all; asked: what was audited, as it was typed."""
-    body = Markup(templates().get_template("audit.html").render(colours={}, **context(checks)))
+    body = Markup(templates().get_template("audit.html").render(colours={}, **context(checks, unfolded=True)))
     page = templates().get_template("audit_page.html")
     section = {"name": "audit", "heading": "The checks, the worst first"}
     write_text(path, page.render(made=[(section, body)], asked=asked, banner=banner(checks), n=len(checks)))
 
 
-def context(checks: Sequence[Check]) -> dict[str, Any]:
-    """What audit.html is given."""
+def context(checks: Sequence[Check], *, unfolded: bool = False) -> dict[str, Any]:
+    """What audit.html is given. What passed is folded there with its names in sight, unless `unfolded`."""
     known = [_completed(check) for check in checks]
     known.sort(key=lambda check: _place(check["verdict"]))
     return {
         "checks": known,
+        "unfolded": unfolded,
         "short": in_short(checks),
         "changed": [check["title"] for check in known if check["limit"].get("changed")],
     }

@@ -45,7 +45,7 @@ SETTINGS = (
     "model.weights=none",
     "stage.epochs=1",
     "training.workers=1",
-    "evaluate.bootstrap=20",
+    "evaluate.bootstrap=100",
     "predict.engine=torch",
 )
 

@@ -6,6 +6,7 @@ nodes share the films, and nothing else; and a node that is lost leaves no half 
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -42,7 +43,9 @@ def train_runs(runs: Sequence[RunFolder], progress: Progress = SILENT) -> None:
     with progress.task(f"training {len(runs)} runs on {len(cluster.nodes)} nodes", len(runs)) as advance:
         items = (_Asked(run.path.name, packed(run.path)) for run in runs)
         for index, files in map_units(cluster, _trained, items, name=lambda index: runs[index].path.name, hear=hear):
-            unpacked(files, runs[index].path)
+            # A run that has weights has what environment.json says of them, wherever the writing is stopped.
+            unpacked({"environment.json": files.pop("environment.json"), **files}, runs[index].path)
+            shutil.rmtree(runs[index].path / "checkpoints", ignore_errors=True)
             advance(1)
 
 
@@ -65,6 +68,6 @@ def _trained(item: _Asked, tell: Tell) -> Packed:
         try:
             train(run.recipe(), folder, resume=True, progress=Telling(tell))
         except HilumError as error:
-            where = f"{error.where} on the node {here()}".strip()
-            raise type(error)(error.what, where=where, next_step=error.next_step) from None
+            error.where = f"{error.where} on the node {here()}".strip()
+            raise
         return packed(folder)

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from hilum.errors import HilumError
@@ -103,7 +103,7 @@ def map_units(
                 if taken is None:
                     break
                 index, item = taken
-                done.put((index, run_unit(cluster, job, item, name=name(index), hear=lambda e, i=index: hear(i, e))))
+                done.put((index, run_unit(cluster, job, item, name=name(index), hear=partial(hear, index))))
         except BaseException as error:
             done.put(error)
         else:
@@ -171,8 +171,9 @@ def run_unit(cluster: Cluster, job: Job, item: Any, *, name: str, hear: Tell = l
                     "is kept.",
                 ) from None
             cluster.progress.say(f"{name}: {why}; it is done again")
-        finally:
+        except BaseException:
             ray.cancel(stream, force=True)  # nothing where it has ended
+            raise
 
 
 def _value(cluster: Cluster, stream: Any, hear: Tell) -> Any:
@@ -251,7 +252,8 @@ def _work(job: Job, item: Any, threads: int) -> Iterator[tuple[str, Any]]:
         told.put(None)
 
     threading.Thread(target=do, daemon=True).start()
-    yield from iter(told.get, None)
+    while (event := told.get()) is not None:  # Ray sends values into the generator, which an iterator cannot take
+        yield event
     if raised:
         raise raised[0]
 

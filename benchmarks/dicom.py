@@ -27,9 +27,6 @@ import psutil
 import pydicom
 from pynetdicom import AE, AllStoragePresentationContexts, evt
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-from dicom.nodes import film, free_port  # the films that the tests send
-
 _SIDE_PX = 96
 
 
@@ -124,6 +121,10 @@ def main() -> None:
     parser.add_argument("--away-seconds", type=float, default=60.0)
     parser.add_argument("--kills", type=int, default=3)
     asked = parser.parse_args()
+    # In place of this folder, in which this file hides the package of the same name.
+    sys.path[0] = str(Path(__file__).resolve().parents[1] / "tests")
+    from dicom.nodes import film, free_port
+
     random = np.random.default_rng(0)
     sources = [
         film(random.integers(0, 255, (_SIDE_PX, _SIDE_PX), np.uint8), PatientID=f"P{number}")

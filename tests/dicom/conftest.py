@@ -16,7 +16,7 @@ from hilum.serve.decoding import Examined, examined
 from hilum.serve.dicom import node as nodes
 from hilum.serve.dicom import objects
 from hilum.serve.dicom.node import Node
-from hilum.serve.dicom.settings import NodeSettings, Peer
+from hilum.serve.dicom.settings import NodeSettings, peers_of
 from hilum.serve.models import Model, load_model
 from hilum.serve.server import Server, opened
 from hilum.serve.settings import Settings
@@ -84,7 +84,7 @@ def start(small_run: Path, model: Model, tmp_path: Path, monkeypatch: pytest.Mon
         settings = Settings(runs=(small_run,), store=tmp_path / "store", lungs=False, decoders=1)
         made = opened(replace(settings, **(server or {})), [model])
         servers.append(made)
-        node = NodeSettings(port=0, targets=tuple(Peer.of(each) for each in targets))
+        node = NodeSettings(port=0, targets=peers_of(targets))
         return Running(made, nodes.opened(made, replace(node, **changes)))
 
     yield make

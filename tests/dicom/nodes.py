@@ -23,6 +23,7 @@ import pytest
 from numpy.typing import NDArray
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 from pynetdicom import AE, AllStoragePresentationContexts, evt
+from pynetdicom.dimse_primitives import C_STORE
 
 CR = "1.2.840.10008.5.1.4.1.1.1"
 
@@ -75,6 +76,21 @@ def send(port: int, *datasets: pydicom.Dataset, title: str = "SENDER", called: s
         return [association.send_c_store(dataset).get("Status", -1) for dataset in datasets]
     finally:
         association.release()
+
+
+def send_raw(association: Any, sop_class: str, instance_uid: str, data: bytes) -> int:
+    """C-STORE of bytes as they are, under the first context of the association; the status."""
+    request = C_STORE()
+    request.MessageID, request.Priority = 7, 2
+    request.AffectedSOPClassUID, request.AffectedSOPInstanceUID = sop_class, instance_uid
+    request.DataSet = BytesIO(data)
+    association._reactor_checkpoint.clear()
+    try:
+        association.dimse.send_msg(request, association.accepted_contexts[0].context_id)
+        _, answer = association.dimse.get_msg(block=True)
+    finally:
+        association._reactor_checkpoint.set()
+    return -1 if answer is None else int(answer.Status)
 
 
 def until(what: Callable[[], Any], seconds: float = 60.0) -> Any:
@@ -167,7 +183,7 @@ def orthanc(folder: Path, hilum_port: int) -> Iterator[Orthanc]:
         "DicomAlwaysAllowFind": True,
         "DicomAlwaysAllowGet": True,
         "DicomAlwaysAllowMove": True,
-        "Plugins": [],
+        "Plugins": [str(path) for path in Path("/usr/share/orthanc/plugins").glob("libOrthancDicomWeb.so")],
     }
     (folder / "orthanc.json").write_text(json.dumps(settings))
     process = subprocess.Popen(

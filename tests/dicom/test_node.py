@@ -13,10 +13,9 @@ import pydicom
 import pytest
 from pydicom.uid import CTImageStorage, JPEG2000Lossless, generate_uid
 from pynetdicom import AE
-from pynetdicom.dimse_primitives import C_STORE
 
 from dicom.conftest import Start
-from dicom.nodes import file_of, film, free_port, send, tool, until
+from dicom.nodes import CR, file_of, film, free_port, send, send_raw, tool, until
 from hilum.errors import RequestError
 from hilum.serve.dicom.settings import Caller, NodeLimits, NodeSettings
 from hilum.serve.store.folder import StoreFolder
@@ -85,15 +84,7 @@ def test_an_object_that_contradicts_its_request_or_is_damaged_is_refused_with_it
             (file_of(good)[300:], 0xC000),  # begins in the middle
             (file_of(film(films[0]))[144 + meta_length(good) :], 0xA900),  # another instance
         ):
-            request = C_STORE()
-            request.MessageID, request.Priority = 7, 2
-            request.AffectedSOPClassUID, request.AffectedSOPInstanceUID = good.SOPClassUID, generate_uid()
-            request.DataSet = BytesIO(data)
-            association._reactor_checkpoint.clear()
-            association.dimse.send_msg(request, 1)
-            _, answer = association.dimse.get_msg(block=True)
-            association._reactor_checkpoint.set()
-            assert answer.Status == status
+            assert send_raw(association, CR, generate_uid(), data) == status
         assert association.send_c_store(good).Status == 0x0000  # the association goes on
     finally:
         association.release()

@@ -90,6 +90,18 @@ def test_dcmtk_sends_a_film_and_orthanc_has_its_report_and_its_map(
     assert "hilum report, research use only" in done.stdout + done.stderr
 
 
+def test_orthanc_takes_the_answers_over_stow_rs(start: Start, empty: Archive, films: list[Any]) -> None:
+    try:
+        empty.there.ask("/dicom-web/studies")
+    except OSError:
+        pytest.skip("no DICOMweb in Orthanc: apt-get install orthanc-dicomweb")
+    address = f"http://127.0.0.1:{empty.there.web}/dicom-web"
+    running = start(address)
+    assert send(running.port, film(films[0])) == [0x0000]
+    until(lambda: {"SR", "OT"} <= set(modalities(empty)), seconds=60)
+    until(lambda: running.outbox() == {address: {"due": 0, "sent": 2, "refused": 0}})
+
+
 def filled(archive: Archive, films: list[Any]) -> list[pydicom.Dataset]:
     """Four films: of two days, one of another body part, one lateral."""
     sources = [

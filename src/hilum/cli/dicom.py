@@ -30,7 +30,7 @@ ALLOW = Annotated[list[str] | None, typer.Option("--allow", help="Who may call: 
 SEND_TO = Annotated[
     list[str] | None,
     typer.Option(
-        "--send-to", help="Node that gets the answers: TITLE@HOST:PORT, with /tls after it over TLS. Repeatable."
+        "--send-to", help="Who gets the answers: TITLE@HOST:PORT, with /tls over TLS, or https://HOST/PATH. Repeatable."
     ),
 ]
 CERTIFICATE = Annotated[Path | None, typer.Option("--certificate", help="This node's TLS certificate, PEM.")]
@@ -226,6 +226,8 @@ def _log_to_stderr() -> None:
     ours = logging.getLogger("hilum.serve.dicom")
     ours.handlers, ours.propagate = [told], False
     ours.setLevel(logging.WARNING if terminal.quiet else logging.INFO)
+    # pynetdicom's threads end by an error where a connection does what its state machine does not foresee.
+    threading.excepthook = lambda about: ours.warning("a connection ended: %s", about.exc_type.__name__)
 
 
 def _until_stopped() -> None:

@@ -31,6 +31,7 @@ def _overview() -> list[str]:
         ("Verification", "SCP", "`hilum dicom listen`, `hilum serve --dicom`"),
         ("Storage of films", "SCP", "the same; with `hilum dicom pull --move` from the PACS asked"),
         ("Storage of reports and captures", "SCU", "the same, to the nodes of `--send-to`"),
+        ("STOW-RS of reports and captures", "user", "the same, to those of `--send-to` that are web addresses"),
         ("Query/Retrieve, study root, FIND, GET and MOVE", "SCU", "`hilum dicom pull`"),
     ]
     return [
@@ -38,9 +39,9 @@ def _overview() -> list[str]:
         "`--title` says another; the port is that of `--port`.",
         "",
         *_table(("service", "role", "by"), rows),
-        "It does not offer storage commitment, query/retrieve as an SCP, modality worklist, printing, or media.",
-        "DICOMweb is not offered. Character sets are those of pydicom; answers keep the set of the film they",
-        "answer.",
+        "It does not offer storage commitment, query/retrieve as an SCP, modality worklist, printing, or media. Of",
+        "DICOMweb it has the user's side of STOW-RS only. Character sets are those of pydicom; answers keep the set of",
+        "the film they answer.",
         "",
     ]
 
@@ -51,8 +52,8 @@ def _storing(limits: NodeLimits) -> list[str]:
         "## Receiving",
         "",
         "Any number of presentation contexts is taken, of these abstract syntaxes and, for each film's, of every",
-        "transfer syntax below. Verification takes the first two. Of several that are proposed the first of the",
-        "proposal is taken.",
+        "transfer syntax below. Verification takes the first two. Of several that are proposed, the one that stands",
+        "first in the table is taken.",
         "",
         *_table(("SOP class", "UID"), [("Verification", f"`{accepted.VERIFICATION}`"), *_named(accepted.FILM_CLASSES)]),
         *_table(("transfer syntax", "UID"), _named(accepted.FILM_SYNTAXES)),
@@ -63,8 +64,7 @@ def _storing(limits: NodeLimits) -> list[str]:
         "reason, and not predicted.",
         "",
         *_table(("status", "when"), statuses),
-        f"The longest PDU that is announced is {limits.pdu_bytes} bytes. Asynchronous operations are not",
-        "negotiated.",
+        f"The longest PDU that is announced has {limits.pdu_bytes} bytes. Asynchronous operations are not negotiated.",
         "",
     ]
 

@@ -21,10 +21,11 @@ from hilum.recipe.schema import Prepare
 from hilum.serve.decoding import Decoder
 from hilum.serve.dicom import objects
 from hilum.serve.dicom.capture import capture_of
+from hilum.serve.dicom.guard import unforeseen
 from hilum.serve.dicom.objects import Received
 from hilum.serve.dicom.report import Said, report_of
 from hilum.serve.dicom.source import source_of, written
-from hilum.serve.errors import BusyError, GoneError, StoreDownError
+from hilum.serve.errors import GoneError, ServeError, StoreDownError
 from hilum.serve.models import Model
 from hilum.serve.records import ResultRecord, film_record
 from hilum.serve.server import Server
@@ -100,8 +101,8 @@ class Desk:
         while not self._closed.is_set():
             try:
                 busy = job()
-            except (StoreDownError, BusyError, OSError) as error:
-                _LOG.warning("the node waits: %s", type(error).__name__)
+            except Exception as error:  # the store is away or full: this thread must not end
+                _LOG.warning("the node waits: %s", unforeseen(error))
                 self._closed.wait(1.0)
                 continue
             if not busy:
@@ -117,6 +118,11 @@ class Desk:
                 self._in_hand.add(there[0].object_id)
             try:
                 self._gate(there[0], decoder)
+            except (ServeError, OSError):
+                raise  # the object waits
+            except Exception as error:
+                _LOG.error("object %s could not be judged: %s", there[0].object_id, unforeseen(error))
+                self._end(there[0], "failed", f"the node failed on it: {type(error).__name__}")
             finally:
                 with self._lock:
                     self._in_hand.discard(there[0].object_id)
@@ -171,6 +177,7 @@ class Desk:
             raise
         except Exception as error:
             # highdicom refuses values that came with the object with nearly every kind of error.
+            _LOG.error("object %s could not be answered: %s", one.object_id, unforeseen(error))
             told = str(error) if isinstance(error, HilumError) else type(error).__name__
             self._end(one, "failed", f"the answer could not be written: {told}")
             return

@@ -12,6 +12,8 @@ import socketserver
 import ssl
 import threading
 import time
+import traceback
+from pathlib import Path
 from typing import Any
 
 from pynetdicom import AE
@@ -22,6 +24,16 @@ from hilum.serve.dicom.settings import NodeSettings
 
 LOG = logging.getLogger("hilum.serve.dicom")
 _PIECE = 64 * 2**10
+
+
+def unforeseen(error: BaseException) -> str:
+    """An error as a log may hold it: its kind and its place, as its words may be a patient's.
+
+    >>> unforeseen(ValueError("Doe^Jane"))
+    'ValueError'
+    """
+    where = traceback.extract_tb(error.__traceback__)[-1:]
+    return " ".join([type(error).__name__, *(f"at {Path(at.filename).name}:{at.lineno}" for at in where)])
 
 
 class BoundedReader:

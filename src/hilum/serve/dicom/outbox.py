@@ -1,4 +1,4 @@
-"""Sending: answers go to their nodes by C-STORE until they arrived; what is not there yet survives a restart.
+"""Sending: answers go to their nodes until they arrived; what is not there yet survives a restart.
 
 An answer's UID is made of its source's and the model's, so that one that arrives twice, because the node's reply was
 lost, is the same object to the node: it arrives once, as far as DICOM can tell.
@@ -12,17 +12,14 @@ import threading
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from io import BytesIO
-from typing import Any
 
-import pydicom
 import sqlalchemy as sa
-from pynetdicom import AE
 
-from hilum.serve.dicom import accepted, objects
+from hilum.serve.dicom import objects
+from hilum.serve.dicom.delivery import Deliver, delivering
+from hilum.serve.dicom.guard import unforeseen
 from hilum.serve.dicom.objects import Due
-from hilum.serve.dicom.settings import NodeSettings, Peer
-from hilum.serve.errors import StoreDownError
+from hilum.serve.dicom.settings import NodeSettings, Peer, WebPeer
 from hilum.serve.store.database import Writer, reading
 from hilum.serve.store.folder import StoreFolder
 
@@ -62,14 +59,15 @@ class Outbox:
         for thread in self._threads:
             thread.join(timeout=10.0)
 
-    def _live(self, target: Peer) -> None:
+    def _live(self, target: Peer | WebPeer) -> None:
         wait = _LEAST_WAIT
         while not self._closed.is_set():
             try:
                 there = reading(self._engine, partial(objects.due, target=str(target), most=_AT_ONCE))
                 reached = not there or self._send(target, there)
-            except (StoreDownError, OSError):
-                reached = False
+            except Exception as error:  # the store is away: this thread must not end
+                _LOG.warning("the outbox waits: %s", unforeseen(error))
+                there, reached = [], False
             if reached:
                 wait = _LEAST_WAIT
                 if not there:
@@ -80,46 +78,35 @@ class Outbox:
                 self._closed.wait(wait * random.uniform(0.8, 1.2))
                 wait = min(2 * wait, _MOST_WAIT)
 
-    def _send(self, target: Peer, there: Sequence[Due]) -> bool:
-        """Send over one association; False where the node cannot be reached, or went away."""
-        association = called(self._settings, target, accepted.ANSWER_CLASSES)
-        if association is None:
-            return False
-        try:
+    def _send(self, target: Peer | WebPeer, there: Sequence[Due]) -> bool:
+        """Send one after the other; False where the node cannot be reached, or went away."""
+        with delivering(self._settings, target) as deliver:
             for each in there:
                 if self._closed.is_set():
-                    return True
-                if not self._send_one(association, target, each):
+                    break
+                if deliver is None or not self._send_one(deliver, target, each):
                     return False
-        finally:
-            if association.is_established:
-                association.release()
         return True
 
-    def _send_one(self, association: Any, target: Peer, one: Due) -> bool:
+    def _send_one(self, deliver: Deliver, target: Peer | WebPeer, one: Due) -> bool:
         name = objects.answer_name(one.instance_uid)
         try:
-            answer = pydicom.dcmread(BytesIO(self._answers.film(name).read_bytes()))
-            status = association.send_c_store(answer).get("Status")
+            data = self._answers.film(name).read_bytes()
         except FileNotFoundError:
             self._refused(target, one, "its file is gone from the store", for_good=True)
             return True
-        except (ValueError, AttributeError) as error:  # the node accepts no such object
-            self._refused(target, one, type(error).__name__)
+        why = deliver(data)
+        if why is None:
+            return False
+        if why:
+            self._refused(target, one, why)
             return True
-        except RuntimeError:  # the association ended
-            return False
-        if status is None:
-            return False
-        if status == accepted.OK or status & 0xF000 == 0xB000:
-            if self._writer.now(partial(objects.sent, instance_uid=one.instance_uid, target=str(target))):
-                self._answers.delete(name)
-            _LOG.info("answer %s arrived at %s", name, target.title)
-        else:
-            self._refused(target, one, f"status {status:04X}")
+        if self._writer.now(partial(objects.sent, instance_uid=one.instance_uid, target=str(target))):
+            self._answers.delete(name)
+        _LOG.info("answer %s arrived at %s", name, target.title)
         return True
 
-    def _refused(self, target: Peer, one: Due, why: str, *, for_good: bool = False) -> None:
+    def _refused(self, target: Peer | WebPeer, one: Due, why: str, *, for_good: bool = False) -> None:
         tries = one.tries + 1
         wait = min(_LEAST_WAIT * 2**tries, _MOST_WAIT)
         again = (datetime.now(UTC) + timedelta(seconds=wait)).isoformat(timespec="microseconds")
@@ -135,15 +122,3 @@ class Outbox:
                 again_at=None if last else again,
             )
         )
-
-
-def called(settings: NodeSettings, target: Peer, classes: Any, **more: Any) -> Any:
-    """An association with a node, with contexts for these SOP classes; None where the node does not agree to one."""
-    ae = AE(ae_title=settings.title)
-    ae.connection_timeout = ae.acse_timeout = 10.0
-    ae.network_timeout = ae.dimse_timeout = settings.limits.idle_seconds
-    for sop_class in classes:
-        ae.add_requested_context(sop_class, list(accepted.ANSWER_SYNTAXES))
-    tls = (settings.calling(), target.host) if target.tls else None
-    association = ae.associate(target.host, target.port, ae_title=target.title, tls_args=tls, **more)
-    return association if association.is_established else None

@@ -7,6 +7,7 @@ import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from hilum.errors import RequestError
 from hilum.serve.settings import is_loopback
@@ -64,6 +65,37 @@ class Peer:
 
 
 @dataclass(frozen=True)
+class WebPeer:
+    """Another node that takes objects over STOW-RS. address: of its DICOMweb service, to which /studies is added."""
+
+    address: str
+
+    @classmethod
+    def of(cls, text: str) -> WebPeer:
+        """The node of http://HOST/PATH or https://HOST/PATH. RequestError for a name or password in it.
+
+        >>> WebPeer.of("https://pacs.example/dicom-web/").title
+        'pacs.example'
+        """
+        parts = urlsplit(text.strip())
+        if not parts.hostname or parts.username or parts.query or parts.fragment:
+            raise RequestError(
+                "this is no address of a DICOMweb service",
+                where=parts.hostname or "--send-to",
+                next_step="Write it as https://HOST/PATH; name and password stand in ~/.netrc.",
+            )
+        return cls(text.strip().rstrip("/"))
+
+    @property
+    def title(self) -> str:
+        """What log lines call it."""
+        return urlsplit(self.address).hostname or ""
+
+    def __str__(self) -> str:
+        return self.address
+
+
+@dataclass(frozen=True)
 class Caller:
     """Who may call. host: the address it must call from, or "" for any."""
 
@@ -93,7 +125,7 @@ class NodeSettings:
     host: str = "127.0.0.1"
     title: str = "HILUM"
     allowed: tuple[Caller, ...] = ()
-    targets: tuple[Peer, ...] = ()
+    targets: tuple[Peer | WebPeer, ...] = ()
     certificate: Path | None = None
     certificate_key: Path | None = None
     authority: Path | None = None
@@ -155,6 +187,7 @@ def callers_of(texts: Sequence[str]) -> tuple[Caller, ...]:
     return tuple(Caller.of(text) for text in texts)
 
 
-def peers_of(texts: Sequence[str]) -> tuple[Peer, ...]:
+def peers_of(texts: Sequence[str]) -> tuple[Peer | WebPeer, ...]:
     """Other nodes, of what stands after --send-to; each once."""
-    return tuple(dict.fromkeys(Peer.of(text) for text in texts))
+    kinds = ((WebPeer if text.strip().startswith(("http://", "https://")) else Peer, text) for text in texts)
+    return tuple(dict.fromkeys(kind.of(text) for kind, text in kinds))

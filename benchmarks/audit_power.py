@@ -38,7 +38,7 @@ MEANT = {
     "marker": ("label-from-text",),
     "border": ("label-from-border",),
     "contrast": ("label-from-border", "label-from-histogram"),
-    "compression": ("label-from-file", "label-from-sharpness"),
+    "compression": ("label-from-sharpness", "label-from-file"),
     "size": ("label-from-file",),
     "resolution": ("label-from-sharpness", "label-from-file"),
     "age": ("age-and-label", "children-and-label"),

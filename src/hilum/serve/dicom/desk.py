@@ -61,9 +61,9 @@ class Desk:
         self._in_hand: set[str] = set()
         self._lock = threading.Lock()
         self._wake, self._closed = threading.Event(), threading.Event()
-        lungs = server.settings.lungs
-        self._decoders = [Decoder([Prepare(side_px=256)], lungs=lungs) for _ in range(server.settings.decoders or 1)]
-        jobs = [self._gating(decoder) for decoder in self._decoders]
+        count = (server.settings.decoders or 1) if server.settings.lungs else 0
+        self._decoders = [Decoder([Prepare(side_px=256)], lungs=True) for _ in range(count)]
+        jobs = [self._gating(decoder) for decoder in self._decoders] or [self._gating(None)]
         self._threads = [threading.Thread(target=self._live, args=(job,), daemon=True) for job in (*jobs, self._answer)]
 
     def start(self) -> None:
@@ -109,7 +109,7 @@ class Desk:
                 self._wake.wait(_POLL_SECONDS)
                 self._wake.clear()
 
-    def _gating(self, decoder: Decoder) -> Callable[[], bool]:
+    def _gating(self, decoder: Decoder | None) -> Callable[[], bool]:
         def gate_one() -> bool:
             with self._lock:
                 there = self._ask(lambda connection: objects.ungated(connection, most=1, but=sorted(self._in_hand)))
@@ -130,7 +130,7 @@ class Desk:
 
         return gate_one
 
-    def _gate(self, one: Received, decoder: Decoder) -> None:
+    def _gate(self, one: Received, decoder: Decoder | None) -> None:
         data = self._bytes(one)
         if data is None:
             return
@@ -234,14 +234,17 @@ class Desk:
         _LOG.info("object %s: %s", one.object_id, state)
 
 
-def why_not(data: bytes, decoder: Decoder) -> str | None:
-    """Why an object is no frontal film of a chest, or None. FilmError where it cannot be read."""
+def why_not(data: bytes, decoder: Decoder | None) -> str | None:
+    """Why an object is no frontal film of a chest, or None. FilmError where it cannot be read.
+
+    decoder: looks for the lungs; None asks the header only.
+    """
     header = read_header(data)
     if found := why_not_a_chest_film(header):
         return found
     if warned := warnings_of_header(header):
         return str(warned[0])
-    doubts = decoder(data).doubts
+    doubts = decoder(data).doubts if decoder is not None else ()
     return next((doubt for doubt in doubts if doubt.startswith(_NOT_APPLICABLE)), None)
 
 

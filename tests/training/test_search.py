@@ -56,6 +56,7 @@ def untrained(monkeypatch: pytest.MonkeyPatch) -> list[Recipe]:
         return {"row": {**row, "validation_loss": 1 - value, "stage": 1.0, "epoch": 1.0}, "epochs": 2}
 
     monkeypatch.setattr(searching, "_trained", figure)
+    monkeypatch.setattr(searching._Bench, "heads", None)
     return tried
 
 
@@ -265,6 +266,7 @@ def trained(bench, trial, recipe, name):
     return {"row": {**row, "stage": 1.0, "epoch": 1.0}, "epochs": 1}
 
 searching._trained = trained
+searching._Bench.heads = None
 searching.search(load_recipe(settings=settings), out, resume=how == "resume")
 """
 

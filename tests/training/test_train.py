@@ -141,7 +141,7 @@ def test_a_run_that_was_moved_goes_on_with_its_best_epoch(
     settings = [*small, "stage.epochs=4", "stage.learning_rate=1e-3"]
     whole = hilum.train(data=str(phantoms), settings=settings, out=tmp_path / "whole")
     broken = tmp_path / "broken"
-    judge = stage._judge
+    judge = stage.validation_figures
     seen = []
 
     def stops_in_the_third_epoch(*arguments: object) -> dict[str, float]:
@@ -151,7 +151,7 @@ def test_a_run_that_was_moved_goes_on_with_its_best_epoch(
         return judge(*arguments)
 
     with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="lost"):
-        patch.setattr(stage, "_judge", stops_in_the_third_epoch)
+        patch.setattr(stage, "validation_figures", stops_in_the_third_epoch)
         hilum.train(data=str(phantoms), settings=settings, out=broken)
     moved = broken.rename(tmp_path / "moved")
     resumed = hilum.train(out=moved, resume=True)

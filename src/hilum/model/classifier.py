@@ -80,6 +80,8 @@ class Classifier(nn.Module):
         self.block, self.head = block, head
         self.architecture, self.origin = architecture, origin
         self._frozen: list[nn.Module] = []
+        # What the head takes, and the state of the draws that made it; known where `build` made it.
+        self.before_head: tuple[int, Tensor] | None = None
 
     @property
     def output_width(self) -> int:
@@ -175,10 +177,22 @@ def _assemble(
         block = _block(shape, architecture.block, pooling) if has_block else nn.Identity()
         with torch.inference_mode():
             width = block.eval()(torch.zeros(1, *shape)).numel()
+        drawn = torch.get_rng_state()
         head = build_head(width, classes, architecture.head, dropout=architecture.dropout)
     whitening = normaliser(architecture.normalise, side_px, normalise)
     origin = found.origin if found else None
-    return Classifier(whitening, grey, network, block, head, architecture, origin).eval()
+    classifier = Classifier(whitening, grey, network, block, head, architecture, origin).eval()
+    classifier.before_head = (width, drawn)
+    return classifier
+
+
+def new_head(classifier: Classifier, model: schema.Model) -> nn.Sequential:
+    """The head that `build` would make of this [model] with the seed of the classifier, and the same all else."""
+    assert classifier.before_head is not None
+    width, drawn = classifier.before_head
+    with torch.random.fork_rng():
+        torch.set_rng_state(drawn)
+        return build_head(width, len(classifier.architecture.classes), model.head, dropout=model.dropout)
 
 
 def _block(shape: Sequence[int], how: schema.Block, pooling: Pooling) -> nn.Module:

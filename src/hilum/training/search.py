@@ -16,9 +16,9 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -39,12 +39,14 @@ from hilum.progress import SILENT, Progress
 from hilum.recipe.schema import Recipe
 from hilum.training.checks import check_films, check_network, check_same, check_vacant
 from hilum.training.features import featured, has_frozen_backbone, head_alone
+from hilum.training.heads import train_together
 from hilum.training.prepared import prepare_films, settle
+from hilum.training.search_heads import TOGETHER, HeadTrials, Trained
 from hilum.training.search_plan import Plan
 from hilum.training.search_results import write_results
 from hilum.training.search_space import parameters, with_values
 from hilum.training.stage import train_stage
-from hilum.training.study import Store, errors_of, fail, open_store, put_back, put_back_dead, take
+from hilum.training.study import Store, errors_of, fail, open_store, put_back, put_back_dead, take, take_known
 from hilum.training.train import begin, kept_epoch, stage_jobs
 
 _POLL_SECONDS = 0.5
@@ -129,10 +131,26 @@ class _Bench:
         """The train and validation parts; the search never sees the test part."""
         return _judged(self.run.manifest())
 
+    @cached_property
+    def heads(self) -> HeadTrials | None:
+        """Who trains the trials of this search together, where they differ in nothing but their heads."""
+        keys = [parameter.key for parameter in self.plan.parameters]
+        shared = settle(_in_search(self.recipe))
+        if self.train is not None or self.recipe.search.prune or not train_together(shared, keys):
+            return None
+        return HeadTrials(shared, self.films, self.about, self.progress)
+
 
 def _all_of(bench: _Bench) -> None:
-    while (taken := take(bench.store, bench.plan.total)) is not None:
-        _run(bench, *taken)
+    known, total = bench.plan.known, bench.plan.total
+    distributions = {parameter.key: parameter.distribution for parameter in bench.plan.parameters}
+    while True:
+        if bench.heads and (several := take_known(bench.store, total, known, distributions, TOGETHER)):
+            _run_together(bench, bench.heads, several)
+        elif (taken := take(bench.store, total)) is not None:
+            _run(bench, *taken)
+        else:
+            return
 
 
 def _plan(recipe: Recipe, trials: int | None) -> Plan:
@@ -220,15 +238,54 @@ def _run(bench: _Bench, trial: Trial, place: int) -> None:
         raise
 
 
-def _judge(bench: _Bench, trial: Trial, place: int, values: Mapping[str, Any]) -> None:
+def _run_together(bench: _Bench, heads: HeadTrials, taken: Sequence[tuple[Trial, int]]) -> None:
+    """Trials whose heads are trained at once; one that an earlier trial was before takes its figures."""
+    left = {trial.number: trial for trial, _ in taken}
+    digests: dict[str, int] = {}
+    asked: list[tuple[Trial, int, Recipe]] = []
+    again: list[tuple[Trial, int]] = []
+    before = bench.store.trials().values()
+    done = {trial.user_attrs.get("recipe") for trial in before if trial.state == TrialState.COMPLETE}
+    try:
+        for trial, place in taken:
+            recipe = _tried(bench, bench.plan.read(trial.params))
+            if isinstance(recipe, HilumError) or _of(recipe) in done or digests.setdefault(_of(recipe), place) != place:
+                again.append((trial, place))
+            else:
+                asked.append((trial, place, recipe))
+        with bench.progress.task("training heads", len(asked)) as advance, errors_of(bench.store.url):
+            for number, found in heads.train([recipe for _, _, recipe in asked], advance):
+                trial, place, _ = asked[number]
+                _judge(bench, trial, place, bench.plan.read(trial.params), found)
+                del left[trial.number]
+        for trial, place in again:
+            _judge(bench, trial, place, bench.plan.read(trial.params))
+            del left[trial.number]
+    except BaseException:
+        for trial in left.values():
+            put_back(bench.store, trial)
+        raise
+
+
+def _judge(
+    bench: _Bench, trial: Trial, place: int, values: Mapping[str, Any], found: Trained | HilumError | None = None
+) -> None:
+    """Its figure, from training it or as `found`."""
     name = f"trial {place + 1} of {bench.plan.total}"
     words = ", ".join(f"{key} = {value}" for key, value in values.items())
     started = time.monotonic()
     try:
-        recipe = settle(_in_search(with_values(bench.recipe, values)))
-        digest = _digest(recipe.model_dump(mode="json"))
+        recipe = _tried(bench, values)
+        if isinstance(recipe, HilumError):
+            raise recipe
+        digest = _of(recipe)
         trial.set_user_attr("recipe", digest)
-        kept = _same(bench.store, digest, place) or _trained(bench, trial, recipe, name)
+        if isinstance(found, HilumError):
+            raise found
+        if found is not None:
+            kept = asdict(found)
+        else:
+            kept = _same(bench.store, digest, place) or _trained(bench, trial, recipe, name)
         value = kept["row"][f"validation_{bench.recipe.search.monitor}"]
         if not np.isfinite(value):
             raise HilumError(f"{bench.recipe.search.monitor} of the validation part is undefined")
@@ -241,10 +298,22 @@ def _judge(bench: _Bench, trial: Trial, place: int, values: Mapping[str, Any]) -
         fail(bench.store, trial, error)
         bench.progress.say(f"{name}: {words}: failed: {error}")
         return
-    for key, fact in {**kept, "seconds": round(time.monotonic() - started, 2)}.items():
+    for key, fact in {"seconds": round(time.monotonic() - started, 2), **kept}.items():
         trial.set_user_attr(key, fact)
     bench.store.study.tell(trial, value)
     bench.progress.say(f"{name}: {words}: {bench.recipe.search.monitor} {value:.4f}")
+
+
+def _tried(bench: _Bench, values: Mapping[str, Any]) -> Recipe | HilumError:
+    """The recipe as a trial trains it, or why there is none with these values together."""
+    try:
+        return settle(_in_search(with_values(bench.recipe, values)))
+    except HilumError as error:
+        return error
+
+
+def _of(recipe: Recipe) -> str:
+    return _digest(recipe.model_dump(mode="json"))
 
 
 def _same(store: Store, digest: str, place: int) -> dict[str, Any] | None:
@@ -257,6 +326,11 @@ def _same(store: Store, digest: str, place: int) -> dict[str, Any] | None:
 
 def _trained(bench: _Bench, trial: Trial, recipe: Recipe, name: str) -> dict[str, Any]:
     """Train a trial's recipe; what `train_trial` says of it."""
+    if bench.heads is not None:
+        ((_, found),) = bench.heads.train([recipe])
+        if isinstance(found, HilumError):
+            raise found
+        return asdict(found)
     epochs = 0
 
     def told(row: Mapping[str, float]) -> None:

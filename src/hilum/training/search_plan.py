@@ -62,6 +62,17 @@ class Plan:
         asked = [p for p in self.parameters if p.key in fixed] or self.parameters
         return {parameter.key: parameter.suggested(trial) for parameter in asked}
 
+    def known(self, place: int, trials: Mapping[int, FrozenTrial]) -> dict[str, Any] | None:
+        """All values of a place by key, as the study stores them, where they are known beforehand; else None.
+
+        They are not where the method draws them, or where they are built on trials that are not done.
+        """
+        return self._fixed(place, trials) if self.how.method in ("grid", "one_at_a_time") else None
+
+    def read(self, stored: Mapping[str, Any]) -> dict[str, Any]:
+        """A trial's values by key, from what the study stored, in the order of the space."""
+        return {each.key: each.value_of(stored[each.key]) for each in self.parameters if each.key in stored}
+
     def _fixed(self, place: int, trials: Mapping[int, FrozenTrial]) -> dict[str, Any] | None:
         """What the method says beforehand, as the study stores it; None while that is not known."""
         if self.how.method == "grid":

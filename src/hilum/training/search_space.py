@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import Trial
 
 from hilum.errors import RequestError
@@ -36,6 +37,16 @@ class Parameter:
     def value_of(self, stored: Any) -> Any:
         """The recipe's value of what Optuna stored."""
         return json.loads(stored) if self.range is None else stored
+
+    @property
+    def distribution(self) -> BaseDistribution:
+        """What the study says of the key."""
+        how = self.range
+        if how is None:
+            return CategoricalDistribution([json.dumps(value) for value in self.values])
+        if self.whole:
+            return IntDistribution(int(how.low), int(how.high), log=how.log, step=int(how.step or 1))
+        return FloatDistribution(float(how.low), float(how.high), log=how.log, step=how.step)
 
     def suggested(self, trial: Trial) -> Any:
         """The value that a trial takes, which Optuna's study then keeps."""

@@ -244,17 +244,12 @@ class _StageModule(L.LightningModule):
             "stage": self.job.number,
             "epoch": self.current_epoch + 1,
             "train_loss": float(torch.stack(self._losses).mean()),
-            "validation_loss": float(F.cross_entropy(z, y)),
-            **_judge(y.cpu().numpy(), z.softmax(1).cpu().numpy()),
+            **validation_figures(y.cpu(), z.cpu()),
             "learning_rate": float(self.trainer.optimizers[0].param_groups[0]["lr"]),
             "seconds": round(time.monotonic() - self._started, 3),
         }
         if not math.isfinite(row["train_loss"]):
-            raise HilumError(
-                "the training loss is no number any more",
-                where=f"stage {self.job.number}, epoch {row['epoch']}",
-                next_step="Try a lower rate: --set stage.learning_rate=" + f"{self.job.stage.learning_rate / 10:g}",
-            )
+            raise no_number(self.job.number, self.current_epoch + 1, self.job.stage)
         self.history = pd.DataFrame([*self.history.to_dict("records"), row], columns=list(HISTORY_COLUMNS))
         self.trainer.should_stop = self.is_finished()
         self.job.told(row)
@@ -288,9 +283,21 @@ def make_optimiser(network: nn.Module, stage: Stage) -> torch.optim.Optimizer:
     return OPTIMISERS[stage.optimiser](groups, lr=stage.learning_rate, **options)
 
 
-def _judge(y: NDArray[np.int64], p: NDArray[np.float64]) -> dict[str, float]:
+def no_number(number: int, epoch: int, stage: Stage) -> HilumError:
+    """What is raised where a loss becomes infinite or undefined."""
+    return HilumError(
+        "the training loss is no number any more",
+        where=f"stage {number}, epoch {epoch}",
+        next_step=f"Try a lower rate: --set stage.learning_rate={stage.learning_rate / 10:g}",
+    )
+
+
+def validation_figures(classes: Tensor, logits: Tensor) -> dict[str, float]:
+    """The history's figures of the validation part: class numbers (N,) and logits (N, K), float64."""
+    y, p = classes.numpy(), logits.softmax(1).numpy()
     counts = metrics.confusion(y, p.argmax(axis=1), p.shape[1])
     return {
+        "validation_loss": float(F.cross_entropy(logits, classes)),
         "validation_accuracy": float(metrics.accuracy(counts)),
         "validation_balanced_accuracy": float(metrics.macro(metrics.recall(counts))),
         "validation_macro_f1": float(metrics.macro(metrics.f_beta(counts, 1.0))),

@@ -11,7 +11,7 @@ import contextlib
 import datetime
 import os
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ import psutil
 import sqlalchemy
 import sqlalchemy.exc
 from filelock import FileLock
+from optuna.distributions import BaseDistribution
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
@@ -138,6 +139,40 @@ def take(store: Store, total: int, *, repeats_only: bool = False) -> tuple[optun
             # On databases without our lock another machine may have been faster.
             trial.set_user_attr(SURPLUS, True)
             store.study.tell(trial, state=TrialState.FAIL)
+
+
+def take_known(
+    store: Store,
+    total: int,
+    known: Callable[[int, Mapping[int, FrozenTrial]], dict[str, Any] | None],
+    distributions: Mapping[str, BaseDistribution],
+    most: int,
+) -> list[tuple[optuna.trial.Trial, int]]:
+    """Several trials at once, of places that nobody has taken and whose values are known.
+
+    known: the values by key of a place, from what the trials before it gave. None are taken while there is a trial to
+    repeat, where values are drawn or wait for others, and in a database of which we hold no lock.
+    """
+    if store.lock is None:
+        return []
+    with store.held():
+        put_back_dead(store)
+        before = store.study.get_trials(deepcopy=False)
+        if any(trial.state == TrialState.WAITING for trial in before):
+            return []
+        first, counting, me = sum(map(_is_first, before)), _counting(before), {"worker": worker()}
+        for place in range(first, min(first + most, total)):
+            values = known(place, counting)
+            if values is None:
+                break
+            of_these = {key: distributions[key] for key in values}
+            store.study.add_trial(
+                optuna.create_trial(state=TrialState.RUNNING, params=values, distributions=of_these, user_attrs=me)
+            )
+        added = store.study.get_trials(deepcopy=False)[len(before) :]
+        return [
+            (optuna.trial.Trial(store.study, trial._trial_id), first + number) for number, trial in enumerate(added)
+        ]
 
 
 def put_back(store: Store, trial: optuna.trial.Trial) -> None:

@@ -50,6 +50,8 @@ def connected(address: str) -> Iterator[None]:
         raise MissingExtraError("cluster")
     # A thread that still waits for the cluster when it is left would start another one.
     os.environ.update(RAY_USAGE_STATS_ENABLED="0", RAY_ENABLE_AUTO_CONNECT="0")
+    # Of the nodes that are started here: Ray lets all else on the machine go before its work.
+    os.environ.setdefault("RAY_worker_niceness", "0")
     import ray
 
     if address != LOCAL:

@@ -262,8 +262,7 @@ def _run_together(bench: _Bench, heads: HeadTrials, taken: Sequence[tuple[Trial,
             _judge(bench, trial, place, bench.plan.read(trial.params))
             del left[trial.number]
     except BaseException:
-        for trial in left.values():
-            put_back(bench.store, trial)
+        put_back(bench.store, *left.values())
         raise
 
 

@@ -175,11 +175,12 @@ def take_known(
         ]
 
 
-def put_back(store: Store, trial: optuna.trial.Trial) -> None:
-    """Give up a trial of this process, so that whoever comes next runs it from its beginning."""
+def put_back(store: Store, *trials: optuna.trial.Trial) -> None:
+    """Give up trials of this process, so that whoever comes next runs them from their beginning."""
     with store.held():
-        with contextlib.suppress(ValueError, optuna.exceptions.UpdateFinishedTrialError):  # it has just finished
-            store.study.tell(trial, state=TrialState.FAIL)
+        for trial in trials:
+            with contextlib.suppress(ValueError, optuna.exceptions.UpdateFinishedTrialError):  # it has just finished
+                store.study.tell(trial, state=TrialState.FAIL)
         _repeat_lost(store)
 
 

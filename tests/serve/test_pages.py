@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -96,11 +97,11 @@ def test_films_are_dropped_seen_read_and_found_again(page: Any, films: list[Path
     assert page.locator(".card.done").count() >= 3
 
     page.locator(".card h2 a", has_text=sent[1].name).click()
-    until(page, "document.getElementById('picture').naturalWidth > 0")
+    until(page, "document.getElementById('picture')?.naturalWidth > 0")
     page.locator("body").press("i")
     assert "invert(1)" in page.eval_on_selector("#picture", "each => each.style.filter")
     page.locator("body").press("m")
-    until(page, "document.getElementById('map').naturalWidth > 0")
+    until(page, "document.getElementById('map')?.naturalWidth > 0")
     assert "logits" in page.locator("#map-scale").inner_text()
     box = page.locator("#stage").bounding_box()
     page.mouse.move(box["x"] + 50, box["y"] + 50)
@@ -130,6 +131,34 @@ def test_films_are_dropped_seen_read_and_found_again(page: Any, films: list[Path
     assert page.get_by_label("Sensitivity 0.95").is_checked()
     page.get_by_role("link", name="Report").click()
     assert "Not a medical device" in page.content()
+
+
+@pytest.mark.real
+def test_a_zip_of_ten_real_films_and_dicom_objects_get_a_card_each(page: Any, shared: Path, tmp_path: Path) -> None:
+    width = page.viewport_size["width"]
+    folders = ("No_findings", "Covid-19", "Pneumonia")
+    real = [film for name in folders for film in sorted((shared / "data" / "darkcovidnet" / name).iterdir())[:4]][:10]
+    with zipfile.ZipFile(tmp_path / "ten.zip", "w") as archive:
+        for film in real:
+            archive.write(film, f"{width}/{film.name}")
+    page.goto("/")
+    page.set_input_files(
+        "#films",
+        [tmp_path / "ten.zip", *(shared / "data" / "dicom" / name for name in ("cr-ap-jpeg.dcm", "nih-tagged-ct.dcm"))],
+    )
+    page.get_by_text("3 of 3 files sent").wait_for()
+    for name in [*(film.name for film in real), "cr-ap-jpeg.dcm"]:
+        page.locator(".card.done", has_text=name).wait_for()
+    page.locator(".card.failed", has_text="nih-tagged-ct.dcm").get_by_text("modality").wait_for()
+    look(page, "real-screen")
+    page.locator(".card h2 a", has_text="cr-ap-jpeg.dcm").click()
+    until(page, "document.getElementById('picture')?.naturalWidth > 300")
+    page.locator("body").press("m")
+    until(page, "document.getElementById('map')?.naturalWidth > 300")
+    look(page, "real-film")
+    page.goto("/worklist?text=cr-ap")
+    assert page.locator("#rows tbody tr").count() == 1
+    look(page, "real-worklist")
 
 
 def test_a_film_is_sent_without_the_pages_script(browser: Any, address: str, tmp_path: Path) -> None:

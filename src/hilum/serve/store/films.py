@@ -108,7 +108,8 @@ def finish(
     else:
         film_id = row.film_id
         connection.execute(sa.update(films).where(films.c.film_id == film_id).values(**values, kept=kept))
-    there = set(connection.scalars(sa.select(results.c.model_id).where(results.c.film_id == film_id)))
+    asked = sa.select(results.c.model_id).where(results.c.film_id == film_id)
+    there: set[str] = set() if row is None else set(connection.scalars(asked))
     new = [
         {**vars(each), "p": dict(each.p), "members": None if each.members is None else list(each.members)}
         | {"film_id": film_id, "made_at": now()}

@@ -220,7 +220,7 @@ def test_folds_of_a_cluster_that_loses_a_node_are_those_of_one_machine(
 
 def test_trials_of_a_cluster_are_those_of_one_machine(cluster: Any, asked: Recipe, tmp_path: Path) -> None:
     recipe = load_recipe(
-        settings=["search.space.stage.learning_rate=[0.01, 0.001]"],
+        settings=["search.space.stage.learning_rate=[0.01, 0.001]", "search.method=grid"],
         base=asked.model_dump(mode="json", exclude_none=True),
     )
     here = search(recipe, tmp_path / "here" / "s")

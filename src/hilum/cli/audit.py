@@ -47,6 +47,13 @@ def audit(
             "--transfer", help="Learn from the films of each source, judge on each other: minutes, needs torch."
         ),
     ] = False,
+    retrain: Annotated[
+        bool,
+        typer.Option(
+            "--retrain",
+            help="Train the run's recipe anew on borders, on films without lungs, on lungs alone: three trainings.",
+        ),
+    ] = False,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -65,7 +72,7 @@ def audit(
     from hilum.report.audit import write_audit
 
     if other is not None and what is not None:
-        if data or recipe or setting or where or predictions or model or transfer:
+        if data or recipe or setting or where or predictions or model or transfer or retrain:
             raise RequestError("two runs bring their own films", next_step="Write: hilum audit RUN RUN -o FOLDER")
         _compared(what, other, out or _new_folder())
         return
@@ -84,8 +91,9 @@ def audit(
     given = [f"data.source={toml(data)}"] * bool(data) + [f"data.where={toml(where)}"] * bool(where)
     is_run = what is not None and (what / "recipe.toml").is_file()
     asked = load_recipe([*([str(what / "recipe.toml")] if what and is_run else []), *recipe], [*setting, *given])
-    if model and (predictions is not None or not is_run):
-        raise RequestError("--model asks the network of a run", next_step="Write: hilum audit RUN --model")
+    for word, given_too in (("--model", model), ("--retrain", retrain)):
+        if given_too and (predictions is not None or not is_run):
+            raise RequestError(f"{word} asks the network of a run", next_step=f"Write: hilum audit RUN {word}")
     if transfer and predictions is not None:
         raise RequestError("--transfer learns from films", next_step="Write: hilum audit --data SOURCE... --transfer")
     if predictions is not None:
@@ -97,6 +105,12 @@ def audit(
         from hilum.predict.probing import audit_model
 
         checks += audit_model(what, asked.audit, workers=asked.training.workers, progress=terminal.progress())
+    if retrain and what is not None:
+        need_torch()
+        from hilum.evaluation.run_folder import RunFolder
+        from hilum.predict.retrained import audit_retrained
+
+        checks += audit_retrained(RunFolder(what), workers=asked.training.workers, progress=terminal.progress())
     folder = out or (what if what and is_run and predictions is None else _new_folder())
     written = save_checks(folder / "audit.json", checks)
     if folder == what:

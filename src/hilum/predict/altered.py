@@ -61,11 +61,7 @@ def altered(path: Path, how: Prepare) -> Altered:
     before it is prepared.
     """
     data = read_bytes(path)
-    square = prepared_file(data, how, where=str(path), chest_only=True).pixels
-    film = decode(data, where=str(path)).pixels
-    place = place_of(film, how)
-    found = lungs_of(film)
-    lungs = np.zeros(square.shape, bool) if found.doubt else place.on_square(found.mask(*film.shape))
+    film, square, place, lungs, doubt = _seen(data, how, str(path))
     seed = zlib.crc32(film.tobytes())
     squares = covered(square, lungs, place)
     unmarked = without_marks(film)
@@ -73,7 +69,23 @@ def altered(path: Path, how: Prepare) -> Altered:
         squares["text"] = prepared(unmarked, how).pixels
     squares["patches"] = shuffled(square, np.random.default_rng(seed))
     squares |= {name: prepared(other, how).pixels for name, other in taken_otherwise(film, seed).items()}
-    return Altered(square, lungs, found.doubt, squares)
+    return Altered(square, lungs, doubt, squares)
+
+
+def left_over(path: Path, how: Prepare) -> dict[str, Pixels]:
+    """What `covered` makes of a film; nothing of its lungs where they are not believed. FilmError as by `altered`."""
+    _, square, place, lungs, _ = _seen(read_bytes(path), how, str(path))
+    return covered(square, lungs, place)
+
+
+def _seen(data: bytes, how: Prepare, where: str) -> tuple[Pixels, Pixels, Place, Mask, str]:
+    """The film, its square, where the one lies in the other, the lungs on the square, and why they are not believed."""
+    square = prepared_file(data, how, where=where, chest_only=True).pixels
+    film = decode(data, where=where).pixels
+    place = place_of(film, how)
+    found = lungs_of(film)
+    lungs = np.zeros(square.shape, bool) if found.doubt else place.on_square(found.mask(*film.shape))
+    return film, square, place, lungs, found.doubt
 
 
 def covered(square: Pixels, lungs: Mask, place: Place) -> dict[str, Pixels]:

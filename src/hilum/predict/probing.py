@@ -255,7 +255,9 @@ def _without_lungs(found: Answers, films: Films) -> Check:
     asked = np.isfinite(found.altered["lungs"]).all(1)
     y = films.y[found.rows]
     tried = {
-        label: _auroc(y[asked] == k, found.altered["lungs"][asked, k], films.groups[found.rows[asked]], films.how.seed)
+        label: auroc_by_patient(
+            y[asked] == k, found.altered["lungs"][asked, k], films.groups[found.rows[asked]], films.how.seed
+        )
         for k, label in enumerate(films.classes)
     }
     known = {label: each for label, each in tried.items() if each is not None}
@@ -292,7 +294,10 @@ def _without_lungs(found: Answers, films: Films) -> Check:
     )
 
 
-def _auroc(positive: Bools, score: Floats, patients: NDArray[np.int64], seed: int) -> tuple[float, float, float] | None:
+def auroc_by_patient(
+    positive: Bools, score: Floats, patients: NDArray[np.int64], seed: int
+) -> tuple[float, float, float] | None:
+    """AUROC and its 95 % interval by patient; None where either side has fewer than `FEW` of them."""
     fewer = min(len(np.unique(patients[positive == side])) for side in (True, False))
     if fewer < FEW:
         return None

@@ -262,6 +262,7 @@ def _of(bench: Bench, table: Path) -> list[str]:
         f'data.source=["{bench.manifest(table)}"]',
         "data.task=covid-3",
         "split.scheme=published",
+        "split.test=0",
         "split.leaks=allow",
         "model.weights=none",
     ]

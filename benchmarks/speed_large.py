@@ -63,7 +63,7 @@ def measured(step: str, folder: Path, count: int) -> None:
         while not done.wait(0.01):
             most[0] = max(most[0], own_memory())
 
-    watcher = threading.Thread(target=watch)
+    watcher = threading.Thread(target=watch, daemon=True)  # a step that fails must not wait for it
     watcher.start()
     start = time.perf_counter()
     STEPS[step](folder, count)
@@ -99,7 +99,7 @@ def made_up(folder: Path, rows: int) -> None:
             "width": 1024,
             "height": 1024,
             "sha256": [sha(int(n)) for n in numbers],
-            "phash": [f"{word:016x}" for word in rng.integers(0, 2**63, rows)],
+            "phash": [hashlib.shake_256(sha(int(n)).encode()).hexdigest(128) for n in numbers],
         }
     )
     write_manifest(films, folder / "manifest.parquet")
@@ -168,10 +168,10 @@ def phantoms_read(folder: Path, count: int) -> None:
 STEPS: dict[str, Callable[[Path, int], None]] = {
     "make and write the manifest": made_up,
     "read the manifest": read,
-    "read and split it by patient": split_them,
     "an index of as many films": fill,
     "look all films up in the cache": look_up,
     "read all films from the cache": read_cache,
+    "read and split it by patient": split_them,
     "phantoms drawn": phantoms,
     "phantoms prepared": phantoms_prepare,
     "phantoms read": phantoms_read,

@@ -6,7 +6,6 @@
   const waiting = [], refused = byId("refused");
   const batch = [...crypto.getRandomValues(new Uint8Array(16))].map(each => each.toString(16).padStart(2, "0")).join("");
   let all = 0, done = 0, accepted = 0, known = 0, busy = 0, stopped = false;
-  byId("send").hidden = true;
 
   const say = () => {
     byId("sending").hidden = all === 0;

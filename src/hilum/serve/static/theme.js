@@ -1,7 +1,8 @@
-// Dark until the reader asks for light, which this browser remembers.
+// Dark until the reader asks for light, which this browser remembers; the class js hides what pages without scripts need.
 "use strict";
 (() => {
   const root = document.documentElement;
+  root.classList.add("js");
   const set = theme => { root.dataset.theme = theme; };
   set(localStorage.getItem("hilum-theme") || "dark");
   addEventListener("DOMContentLoaded", () => {

@@ -1,6 +1,5 @@
 // The list follows its filters by itself; j and k go through its rows.
 "use strict";
-document.getElementById("show").hidden = true;
 addEventListener("keydown", event => {
   if (event.ctrlKey || event.altKey || event.metaKey || event.target.closest("input, select, textarea")) return;
   const step = { j: 1, k: -1 }[event.key];

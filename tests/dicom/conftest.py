@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,6 @@ import pytest
 import sqlalchemy as sa
 
 from dicom.nodes import read_png, until
-from hilum.recipe.schema import Prepare
-from hilum.serve.decoding import Examined, examined
 from hilum.serve.dicom import node as nodes
 from hilum.serve.dicom import objects
 from hilum.serve.dicom.node import Node
@@ -22,20 +20,7 @@ from hilum.serve.server import Server, opened
 from hilum.serve.settings import Settings
 from hilum.serve.store.database import reading
 from hilum.serve.store.tables import dicom_objects
-
-
-class InThisProcess:
-    """A decoder that starts no process, which takes longer than all else in a test."""
-
-    def __init__(self, hows: Sequence[Prepare], *, lungs: bool) -> None:
-        self._hows, self._lungs = hows, lungs
-
-    def start(self) -> None: ...
-
-    def close(self) -> None: ...
-
-    def __call__(self, data: bytes) -> Examined:
-        return examined(data, self._hows, self._lungs)
+from serve.serving import InThisProcess
 
 
 class Running:

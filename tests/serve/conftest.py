@@ -10,32 +10,16 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from hilum.recipe.schema import Prepare
 from hilum.serve.app import create_app
-from hilum.serve.decoding import Examined, examined
 from hilum.serve.models import Model, load_model
 from hilum.serve.server import opened
 from hilum.serve.settings import Settings
-from serve.serving import served
+from serve.serving import InThisProcess, served
 
 
 @pytest.fixture(scope="session")
 def model(small_run: Path) -> Model:
     return load_model(small_run)
-
-
-class InThisProcess:
-    """A decoder that starts no process, which takes longer than all else in a test."""
-
-    def __init__(self, hows: Sequence[Prepare], *, lungs: bool) -> None:
-        self._hows, self._lungs = hows, lungs
-
-    def start(self) -> None: ...
-
-    def close(self) -> None: ...
-
-    def __call__(self, data: bytes) -> Examined:
-        return examined(data, self._hows, self._lungs)
 
 
 @pytest.fixture

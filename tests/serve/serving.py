@@ -8,13 +8,30 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
 import numpy as np
 from fastapi.testclient import TestClient
+
+from hilum.recipe.schema import Prepare
+from hilum.serve.decoding import Examined, examined
+
+
+class InThisProcess:
+    """A decoder that starts no process, which takes longer than all else in a test."""
+
+    def __init__(self, hows: Sequence[Prepare], *, lungs: bool) -> None:
+        self._hows, self._lungs = hows, lungs
+
+    def start(self) -> None: ...
+
+    def close(self) -> None: ...
+
+    def __call__(self, data: bytes) -> Examined:
+        return examined(data, self._hows, self._lungs)
 
 
 def png(seed: int = 0, side: int = 96) -> bytes:

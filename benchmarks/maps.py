@@ -2,6 +2,7 @@
 
     python benchmarks/maps.py cost [--backbone mobilenetv2_100 ...] [--side 224] [--films 32]
     python benchmarks/maps.py phantoms -o runs/maps [--patients 400] [--backbone mobilenetv2_100] [--side 224]
+        [--weights FILE] [--epochs 20]
 
 `cost` times a method on untrained weights, in forward passes of the same films by torch, one thread, and fails where
 Grad-CAM costs three or more. `phantoms` trains on two synthetic collections of one hospital: in one a finding decides
@@ -90,8 +91,7 @@ def of_marker(patients: int, side: int) -> Collection:
     )  # fmt: skip
 
 
-def phantoms(out: Path, patients: int, backbone: str, side: int) -> None:
-    settings = [f"prepare.side_px={side}", f"model.backbone={backbone}", "predict.engine=torch"]
+def phantoms(out: Path, patients: int, settings: list[str], side: int) -> None:
     for name, films, class_ in (
         ("finding", of_finding(patients, side), "pneumonia"),
         ("marker", of_marker(patients, side), "covid-19"),
@@ -115,12 +115,16 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=224)
     parser.add_argument("--films", type=int, default=32)
     parser.add_argument("--patients", type=int, default=400)
+    parser.add_argument("--weights", default="pretrained", help="as model.weights: a file where there is no hub")
+    parser.add_argument("--epochs", type=int, default=20, help="of the one stage of the recipe fine-tune")
     parser.add_argument("-o", "--out", type=Path, default=Path("runs/maps"))
     asked = parser.parse_args()
     if asked.what == "cost":
         backbones = asked.backbone or ["mobilenetv2_100", "resnet50", "densenet121", "vgg16", "vit_small_patch16_224"]
         sys.exit(0 if cost(backbones, asked.side, asked.films) else 1)
-    phantoms(asked.out, asked.patients, (asked.backbone or ["mobilenetv2_100"])[0], asked.side)
+    settings = [f"prepare.side_px={asked.side}", f"stage.epochs={asked.epochs}", f"model.weights={asked.weights}"]
+    settings += [f"model.backbone={each}" for each in asked.backbone[:1]]
+    phantoms(asked.out, asked.patients, [*settings, "predict.engine=torch"], asked.side)
 
 
 if __name__ == "__main__":

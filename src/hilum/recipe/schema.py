@@ -1,6 +1,6 @@
 """What one run needs, as records: every key with its default, its unit and its meaning.
 
-The sections are those of the recipe file (TOML); `hilum.recipe.load` reads one and names the nearest key when a
+The sections are those of the recipe file (TOML), the longest of them in modules of their own; `hilum.recipe.load` reads one and names the nearest key when a
 key is unknown.
 """
 
@@ -9,196 +9,35 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
+from hilum.recipe.films import Augment, Data, Prepare, Split, Task
+from hilum.recipe.network import CNN, Block, Head, Model
+from hilum.recipe.section import Section, Share
 
-
-class Section(BaseModel):
-    """A frozen part of a recipe; unknown keys are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Data(Section):
-    """Which films, and which class each label becomes."""
-
-    source: list[str] = Field([], description="READER:PATH or a bare path; several are merged")
-    task: str = Field(
-        "labels",
-        description="covid-3, covid-4, covid-binary, covid-vs-normal, pneumonia-3, labels, or 'own' with [task]",
-    )
-    where: str = Field("", description='filter over the manifest\'s columns, as in: view == "PA"')
-    per_class: int | None = Field(
-        None, ge=2, description="draw at most this many films of each class; a published test part stays whole"
-    )
-    draw: dict[str, Annotated[int, Field(ge=2)]] = Field(
-        {}, description="class or label -> films drawn, exactly; others stay whole, and so does a published test part"
-    )
-    undrawn: Literal["leave", "train"] = Field(
-        "leave",
-        description="films that per_class or draw did not draw: left out, or all for training; the parts of the drawn "
-        "ones are the same either way",
-    )
-    match: list[Literal["age", "view", "sex", "source"]] = Field(
-        [],
-        description="keep as many films of each class as the rarest class has, of each age band, view, sex, source; "
-        "the others are left out and counted, and so are films of which one of these is unknown",
-    )
-    drop: list[str] = Field([], description="labels to leave out, as 'todo'")
-
-
-class Task(Section):
-    """A task of the user's own: its classes in order, and what becomes of each label."""
-
-    classes: list[str] = Field([], description="class names in order; empty: in the order of [task.labels]")
-    labels: dict[str, str] = Field(
-        {}, description="label -> class; a label stands for its subtypes too (pneumonia/viral)"
-    )
-
-
-class Split(Section):
-    """Which films are for training, validation and test."""
-
-    scheme: Literal["auto", "published", "patient", "random", "source"] = Field(
-        "auto",
-        description="auto: published where there is one, else patient; random: by film, as some papers did (leaks); "
-        "source: one source is the test part, split.fold counts them in alphabetical order from 0",
-    )
-    validation: Share = Field(
-        0.1, description="share of the patients; of the train part where the test part is published"
-    )
-    test: Share = Field(0.2, description="share of the patients; unused where the test part is published")
-    test_per_class: int | None = Field(
-        None, ge=1, description="films of each class in the test part, in place of split.test; unused with folds"
-    )
-    folds: int | None = Field(None, ge=2, description="number of folds; the test part is then one of them")
-    fold: int | None = Field(None, ge=0, description="which fold is the test part; empty: each in turn (crossval)")
-    leaks: Literal["refuse", "drop", "allow"] = Field(
-        "refuse",
-        description="a patient or duplicate in two parts: refuse; drop it from train and validation; "
-        "allow (every output then says so)",
-    )
-    keep: str = Field("", description="run folder or manifest of an earlier split whose parts are kept as data grows")
-    seed: int = Field(0, ge=0, description="of the draw of the parts; another one draws others")
-
-
-class Prepare(Section):
-    """How a film becomes the square grey picture that the network sees. Stored with the weights."""
-
-    side_px: int = Field(224, ge=16, le=2048, description="side of the square, in pixels")
-    keep_aspect: bool = Field(False, description="keep the aspect and pad with black; else stretch to the square")
-    blank: tuple[Literal["text", "corners"], ...] = Field(
-        (),
-        description="text: letters and markers near the edges are painted over; corners: black, 15 % of each side; "
-        "before all else, in training and in use",
-    )
-    centre_crop: float = Field(1.0, gt=0.0, le=1.0, description="share of each side kept, around the centre")
-    equalise: Literal["none", "histogram", "clahe"] = Field(
-        "none", description="grey values of each film alone: as they are, spread evenly, or spread within 8 x 8 tiles"
-    )
-    lungs: Literal["none", "crop", "mask"] = Field(
-        "none",
-        description="crop: to the lungs' box and a margin; mask: black outside the lungs; a film whose lungs are not "
-        "believable stays whole, and is counted",
-    )
-    lungs_network: str = Field(
-        "", description="fingerprint of the lung network that finds them; filled in when a run starts"
-    )
-
-
-class Augment(Section):
-    """Random changes to the films of a training batch; each amount is the largest drawn, 0 is off."""
-
-    rotation_deg: float = Field(0.0, ge=0.0, le=180.0, description="degrees, both ways")
-    shift: Share = Field(0.0, description="share of the side, both ways")
-    zoom: float = Field(0.0, ge=0.0, lt=1.0, description="0.15 draws from 85 to 115 %")
-    shear: float = Field(0.0, ge=0.0, lt=90.0, description="degrees, as Keras' shear_range")
-    flip_horizontal: bool = Field(False, description="mirror left and right, one film in two; the heart changes sides")
-    flip_vertical: bool = Field(False, description="turn upside down, one film in two")
-    blur: Share = Field(0.0, description="probability of a 3 x 3 Gaussian blur")
-    channel_shift: float = Field(0.0, ge=0.0, le=255.0, description="grey levels of 255 added or taken")
-    brightness: Share = Field(0.0, description="0.1 multiplies by 0.9 to 1.1")
-    contrast: Share = Field(0.0, description="0.1 stretches around the mean by 0.9 to 1.1")
-    resized_crop: Share = Field(0.0, description="0.2 draws a crop of 80 to 100 % of the area and resizes it")
-    erase: Share = Field(0.0, description="probability of a rectangle of noise over 2 to 20 % of the film")
-    mixup: float = Field(0.0, ge=0.0, description="alpha of the Beta distribution; 0 is off")
-    fill: Literal["constant", "nearest", "reflect"] = Field("constant", description="what stands outside the film")
-
-
-Activation = Literal["relu", "elu", "selu", "tanh", "sigmoid", "gelu", "silu", "leaky_relu", "linear"]
-
-
-class Head(Section):
-    """The dense layers on top of the backbone's pooled features."""
-
-    layers: int = Field(0, ge=0, le=4, description="dense layers before the last one; 0: the last one alone")
-    units: int = Field(128, ge=1, le=8192, description="width of each")
-    activation: Activation = Field("relu", description="after each; it chooses the fitting initialisation too")
-    batch_norm: bool = Field(False, description="batch normalisation before each dense layer; not with selu")
-    dropout: float = Field(0.0, ge=0.0, lt=1.0, description="after each")
-
-
-class CNN(Section):
-    """A plain convolutional network of hilum's own, for model.backbone = "cnn".
-
-    Each block is convolutions with their normalisation and activation, then a pool.
-    """
-
-    channels: list[Annotated[int, Field(ge=1, le=4096)]] = Field(
-        [128, 128, 256], min_length=1, max_length=8, description="of the blocks, first to last"
-    )
-    pools: list[Annotated[int, Field(ge=1, le=8)]] = Field(
-        [4, 2],
-        min_length=1,
-        description="side and stride of the pool after each block, 1: none; the last one holds for all further blocks",
-    )
-    convolutions: int = Field(1, ge=1, le=4, description="in each block")
-    kernel: Literal[1, 3, 5, 7] = Field(3, description="side of the convolutions, which keep the map's side")
-    normalisation: Literal["none", "batch", "group"] = Field("batch", description="between convolution and activation")
-    pooling: Literal["max", "avg"] = Field("max", description="kind of the pools after the blocks")
-    activation: Activation = Field("relu", description="after each convolution")
-
-
-class Block(Section):
-    """Convolutions stacked on the backbone's last feature map, which always learn, as kth-snn-2020 has on VGG16."""
-
-    layers: int = Field(0, ge=0, le=4, description="number of convolutions; 0: no block")
-    channels: int = Field(512, ge=1, le=4096, description="of each convolution")
-    kernel: Literal[1, 3, 5, 7] = Field(3, description="side of the convolutions, which keep the map's side")
-    normalisation: Literal["none", "batch", "group"] = Field("none", description="between convolution and activation")
-    activation: Activation = Field("relu", description="after each convolution")
-    pool: int = Field(1, ge=1, le=8, description="side and stride of the max pool after the last convolution; 1: none")
-
-
-class Model(Section):
-    """The network."""
-
-    backbone: str = Field(
-        "mobilenetv2_100",
-        description="a name of `hilum weights list`, any timm name, or cnn, covientist-cnn, darkcovidnet",
-    )
-    weights: str = Field(
-        "pretrained", description="pretrained, none, or a safetensors FILE; none for cnn, covientist-cnn, darkcovidnet"
-    )
-    normalise: Literal["pretrained", "featurewise", "zca"] = Field(
-        "pretrained",
-        description="pretrained: as the weights were; featurewise: mean 0 and spread 1 over the train part's pixels; "
-        "zca: that, then whitened as Keras does; both are fitted on the train part and kept in the weights",
-    )
-    pooling: Literal["avg", "max", "avgmax", "flatten"] = Field("avg", description="of the last feature map")
-    dropout: float = Field(0.0, ge=0.0, lt=1.0, description="before the last layer")
-    cnn: CNN = Field(CNN(), description="with backbone = 'cnn'")
-    block: Block = Field(Block(), description="convolutions on the last feature map")
-    head: Head = Field(Head(), description="dense layers on the pooled features")
-
-    @model_validator(mode="after")
-    def _network_agrees(self) -> Model:
-        if self.cnn != CNN() and self.backbone.lower() != "cnn":
-            raise ValueError(f"[model.cnn] describes model.backbone = 'cnn', and the backbone is {self.backbone!r}")
-        if len(self.cnn.pools) > len(self.cnn.channels):
-            raise ValueError("model.cnn.pools has more pools than model.cnn.channels has blocks")
-        return self
+__all__ = [
+    "CNN",
+    "About",
+    "Audit",
+    "Augment",
+    "Balance",
+    "Block",
+    "Bounds",
+    "Data",
+    "Evaluate",
+    "Explain",
+    "Head",
+    "Model",
+    "Predict",
+    "Prepare",
+    "Range",
+    "Recipe",
+    "Search",
+    "Split",
+    "Stage",
+    "Task",
+    "Training",
+]
 
 
 class Balance(Section):

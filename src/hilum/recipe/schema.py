@@ -1,7 +1,7 @@
 """What one run needs, as records: every key with its default, its unit and its meaning.
 
-The sections are those of the recipe file (TOML), the longest of them in modules of their own; `hilum.recipe.load` reads one and names the nearest key when a
-key is unknown.
+The sections are those of the recipe file (TOML); those on films and network have modules of their own.
+`hilum.recipe.load` reads one and names the nearest key when a key is unknown.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from hilum.progress import SILENT, Progress
+from hilum.progress import SILENT, Progress, in_lines
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -93,21 +93,20 @@ class LineProgress(Progress):
 
     @contextmanager
     def task(self, what: str, total: int) -> Iterator[Callable[[int], None]]:
-        start = told = time.monotonic()
-        done = 0
-        self.terminal.err.print(f"{what}: {total} to do", markup=False)
+        start, counted = time.monotonic(), 0
+        self._line(f"{what}: {total} to do")
+        tell = in_lines(what, total, self._line, self.every_seconds)
 
         def advance(steps: int) -> None:
-            nonlocal done, told
-            done += steps
-            now = time.monotonic()
-            if now - told >= self.every_seconds and done < total:
-                told = now
-                left = (now - start) / done * (total - done)
-                self.terminal.err.print(f"{what}: {done} of {total}, {left:.0f} s left", markup=False)
+            nonlocal counted
+            counted += steps
+            tell(steps)
 
         yield advance
-        self.terminal.err.print(f"{what}: {done} of {total} in {time.monotonic() - start:.1f} s", markup=False)
+        self._line(f"{what}: {counted} of {total} in {time.monotonic() - start:.1f} s")
+
+    def _line(self, message: str) -> None:
+        self.terminal.err.print(message, markup=False)
 
     def say(self, message: str) -> None:
         self.terminal.say(message)

@@ -11,7 +11,6 @@ import os
 import queue
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
@@ -20,7 +19,7 @@ from functools import cached_property, partial
 from typing import Any
 
 from hilum.errors import HilumError
-from hilum.progress import SILENT, Progress
+from hilum.progress import SILENT, Progress, in_lines
 from hilum.scale.connect import Node, here, nodes
 
 Tell = Callable[[Any], None]
@@ -267,19 +266,7 @@ class Telling(Progress):
 
     @contextmanager
     def task(self, what: str, total: int) -> Iterator[Callable[[int], None]]:
-        start = told = time.monotonic()
-        done = 0
-
-        def advance(steps: int) -> None:
-            nonlocal done, told
-            done += steps
-            now = time.monotonic()
-            if now - told >= self.every_seconds and done < total:
-                told = now
-                left = (now - start) / done * (total - done)
-                self.tell(f"{what}: {done} of {total}, {left:.0f} s left")
-
-        yield advance
+        yield in_lines(what, total, self.tell, self.every_seconds)
 
     def say(self, message: str) -> None:
         self.tell(message)

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from hilum.audit.limits import limits_of
-from hilum.data.collect import Collection
+from hilum.data.collect import Collection, collect
 from hilum.errors import DataError, RequestError
 from hilum.evaluation.run_folder import RunFolder
 from hilum.model import classifier as classifiers
@@ -15,6 +15,7 @@ from hilum.model import machine
 from hilum.model.classifier import Classifier
 from hilum.model.engine import check_engine
 from hilum.model.normalise import check_zca
+from hilum.progress import Progress
 from hilum.recipe.load import nearest
 from hilum.recipe.schema import Recipe
 from hilum.training.prepared import settle
@@ -39,6 +40,20 @@ def check_network(recipe: Recipe) -> None:
                 next_step=f"Use --set stage.side_px={side}.",
             )
     limits_of(recipe.audit)
+
+
+def checked_films(recipe: Recipe, progress: Progress) -> Collection:
+    """The films of a recipe with their parts; what was left out, and what is to be known of them, is said.
+
+    Refused as by `collect` and `check_films`.
+    """
+    collection = collect(recipe, progress=progress)
+    for reason, count in collection.left_out.items():
+        progress.say(f"left out {count}: {reason}")
+    for note in collection.notes:
+        progress.say(f"note: {note}")
+    check_films(recipe, collection)
+    return collection
 
 
 def check_films(recipe: Recipe, collection: Collection) -> None:

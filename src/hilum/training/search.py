@@ -29,7 +29,6 @@ import pandas as pd
 import torch
 from optuna.trial import Trial, TrialState
 
-from hilum.data.collect import collect
 from hilum.errors import HilumError, RequestError
 from hilum.evaluation.run_folder import RunFolder
 from hilum.files import write_json
@@ -37,7 +36,7 @@ from hilum.model import classifier as classifiers
 from hilum.model import machine
 from hilum.progress import SILENT, Progress
 from hilum.recipe.schema import Recipe
-from hilum.training.checks import check_films, check_network, check_same, check_vacant
+from hilum.training.checks import check_network, check_same, check_vacant, checked_films
 from hilum.training.features import featured, has_frozen_backbone, head_alone
 from hilum.training.heads import train_together
 from hilum.training.prepared import prepare_films, settle
@@ -163,12 +162,7 @@ def _started(recipe: Recipe, out: Path, trials: int | None, storage: str, progre
     if not any(stage.epochs for stage in _in_search(recipe).stage):
         raise RequestError("the stages of the search have no epoch, so nothing could be chosen", where="stage.epochs")
     device = machine.accelerator(recipe.training.device)
-    collection = collect(recipe, progress=progress)
-    for reason, count in collection.left_out.items():
-        progress.say(f"left out {count}: {reason}")
-    for note in collection.notes:
-        progress.say(f"note: {note}")
-    check_films(recipe, collection)
+    collection = checked_films(recipe, progress)
     check_network(recipe)
     if storage:  # another search's study is refused before there is a folder
         open_store(storage, out.absolute().name, _about(recipe, collection.manifest), search=recipe.search)

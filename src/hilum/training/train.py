@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from hilum.data.collect import Collection, collect
+from hilum.data.collect import Collection
 from hilum.data.manifest import write_manifest
 from hilum.errors import RequestError
 from hilum.evaluation.calibration import fit_temperature
@@ -31,7 +31,7 @@ from hilum.recipe.load import to_toml
 from hilum.recipe.schema import Recipe, Stage
 from hilum.report.page import write_report
 from hilum.training import schedule
-from hilum.training.checks import check_films, check_network, check_same, check_vacant
+from hilum.training.checks import check_network, check_same, check_vacant, checked_films
 from hilum.training.environment import describe_environment, now, sha256_of
 from hilum.training.prepared import Films, prepare_films, settle, with_doubts
 from hilum.training.stage import StageJob, train_stage
@@ -77,12 +77,7 @@ def start(recipe: Recipe, out: Path, *, progress: Progress = SILENT) -> RunFolde
     """A run folder that `train` goes on with when it is asked to resume. Refused as by `train`."""
     check_vacant(out)
     kind = machine.accelerator(recipe.training.device)
-    collection = collect(recipe, progress=progress)
-    for reason, count in collection.left_out.items():
-        progress.say(f"left out {count}: {reason}")
-    for note in collection.notes:
-        progress.say(f"note: {note}")
-    check_films(recipe, collection)
+    collection = checked_films(recipe, progress)
     check_network(recipe)
     return begin(recipe, out, collection, device=kind)
 

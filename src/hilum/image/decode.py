@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import stat
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from PIL import Image, UnidentifiedImageError
 from hilum.errors import FilmError
 from hilum.image.codestream import check_scans, jpeg_frame
 from hilum.image.film import MAX_FILE_BYTES, FileFacts, Film, check_size, luminance, to_eight_bits
-from hilum.image.jpeg import jpeg_grey
+from hilum.image.jpeg import jpeg_grey, reduction
 from hilum.image.kinds import Kind, kind_of
 
 _ORIENTATION = 0x0112
@@ -83,6 +83,25 @@ def decode(source: Path | bytes, *, at_least_px: int | None = None, where: str =
         raise FilmError("there is not enough memory to decode this film", where=where) from None
     except FilmError as error:
         raise FilmError(error.what, where=error.where or where, next_step=error.next_step) from error.__cause__
+
+
+def decoded_for(source: Path | bytes, sizes: Iterable[int], *, where: str = "") -> dict[int, Film]:
+    """The film as `decode` gives it for each of these `at_least_px`; the same errors.
+
+    It is decoded once, and again only for a size for which a JPEG is reduced further.
+    """
+    data, where = (read_bytes(source), where or str(source)) if isinstance(source, Path) else (source, where)
+    films: dict[int, Film] = {}
+    for px in sorted(set(sizes), reverse=True):
+        same = next((film for larger, film in films.items() if _factor(film, larger) == _factor(film, px)), None)
+        films[px] = same or decode(data, at_least_px=px, where=where)
+    return films
+
+
+def _factor(film: Film, at_least_px: int) -> int:
+    """By how much the picture in the file of this film is reduced for a size, where its compression allows it."""
+    facts = film.facts
+    return reduction(facts.width, facts.height, at_least_px) if facts.format in ("jpeg", "dicom") else 1
 
 
 def _decode_jpeg(data: bytes, at_least_px: int | None) -> Film:

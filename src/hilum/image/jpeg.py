@@ -19,7 +19,7 @@ def jpeg_grey(data: bytes, frame: JpegFrame, at_least_px: int | None = None) -> 
     half a film must not pass for a whole one.
     """
     check_scans(data)
-    factor = _reduction(frame, at_least_px)
+    factor = reduction(frame.width, frame.height, at_least_px)
     # simplejpeg takes the smallest scale that keeps these sides, and turbojpeg rounds scaled sides up.
     least_height, least_width = -(-frame.height // factor), -(-frame.width // factor)
     for strict in (True, False):
@@ -37,8 +37,13 @@ def jpeg_grey(data: bytes, frame: JpegFrame, at_least_px: int | None = None) -> 
     raise AssertionError("the loop above returns or raises")
 
 
-def _reduction(frame: JpegFrame, at_least_px: int | None) -> int:
+def reduction(width: int, height: int, at_least_px: int | None) -> int:
+    """1, 2, 4 or 8: by how much a JPEG of this size is decoded smaller, so that both sides keep so many pixels.
+
+    >>> reduction(2000, 1800, 448), reduction(2000, 1800, 901), reduction(2000, 1800, None)
+    (4, 1, 1)
+    """
     if at_least_px is None:
         return 1
-    shorter = min(frame.width, frame.height)
+    shorter = min(width, height)
     return next((factor for factor in (8, 4, 2) if shorter // factor >= at_least_px), 1)

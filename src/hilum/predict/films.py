@@ -1,41 +1,14 @@
-"""The files that a user means by paths, prepared for each network that will see them. Needs no torch."""
+"""The files that a user means by paths. Needs no torch."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
 
 from hilum.errors import RequestError
-from hilum.image.decode import decode, read_bytes
-from hilum.image.gate import Warned, warnings_of
-from hilum.image.prepare import Prepared, prepared_file
-from hilum.recipe.schema import Prepare
 
 IGNORED = {".ds_store", "thumbs.db", "desktop.ini", "dicomdir"}
-
-
-# The gate looks at films of this side; the lung network sees fewer pixels.
-_GATE_PX = 448
-
-
-@dataclass(frozen=True)
-class Taken:
-    """A film as each preparation has it, and what speaks against predicting it."""
-
-    prepared: list[Prepared]
-    warnings: tuple[Warned, ...]
-
-
-def taken_in(source: Path, hows: Sequence[Prepare], *, gate: bool) -> Taken:
-    """A film, prepared and with `gate` looked at; FilmError where it cannot be read or is no film of the chest."""
-    data = read_bytes(source)
-    prepared = [prepared_file(data, how, where=str(source), chest_only=True) for how in hows]
-    if not gate:
-        return Taken(prepared, ())
-    film = decode(data, at_least_px=_GATE_PX, where=str(source))
-    return Taken(prepared, warnings_of(film.pixels, film.header))
 
 
 def films_of(paths: Path | str | Iterable[Path | str]) -> list[Path]:

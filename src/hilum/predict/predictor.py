@@ -18,13 +18,14 @@ from hilum.evaluation.conformal import Conformal
 from hilum.evaluation.folds import shared_notes
 from hilum.image.facts import reason
 from hilum.image.prepare import settled
+from hilum.image.taken import Taken, taken_in
 from hilum.image.workers import map_films
 from hilum.model import classifier as classifiers
 from hilum.model import machine
 from hilum.model.engine import Asked, Engine
 from hilum.model.exported import Exported
 from hilum.model.inference import BATCH, logits, softmax
-from hilum.predict.films import Taken, films_of, taken_in
+from hilum.predict.films import films_of
 from hilum.predict.members import Combination, Members, members_of, refuse_other_classes, sets_of
 from hilum.progress import SILENT, Progress
 from hilum.recipe.schema import Prepare

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -44,9 +45,12 @@ def warnings_of(pixels: NDArray[np.uint8], header: DicomHeader | None = None) ->
     >>> [each.kind for each in warnings_of(np.zeros((128, 128), np.uint8))]
     ['no lungs']
     """
+    warned = warnings_of_header(header)
+    # One look lets most films through; what it doubts is looked at again, with its mirror image.
+    if _whole(pixels, lungs_of(pixels, mirrored=False)):
+        return tuple(warned)
     found = lungs_of(pixels)
     turned = lungs_of(255 - pixels) if found.doubt or _lighter_than_the_body(pixels, found) else None
-    warned = warnings_of_header(header)
     if turned is not None and not turned.doubt:
         warned.append(Warned("inverted", "lungs are found where black and white are exchanged"))
     elif found.doubt:
@@ -63,11 +67,16 @@ def warnings_of_header(header: DicomHeader | None) -> list[Warned]:
     return [Warned("not frontal", f"its view is {header.view}")]
 
 
+def _whole(pixels: NDArray[np.uint8], found: Lungs) -> bool:
+    return not (found.doubt or _lighter_than_the_body(pixels, found) or _cut_off(found))
+
+
 def _lighter_than_the_body(pixels: NDArray[np.uint8], found: Lungs) -> bool:
     """Whether the lungs are lighter than what lies between and around them in their box: air is black."""
-    mask = found.mask(*pixels.shape)
-    box = found.box_with_margin(*pixels.shape)
-    inside, around = pixels[box][mask[box]], pixels[box][~mask[box]]
+    mask = found.own_mask
+    box = found.box_with_margin(*mask.shape)
+    small = cv2.resize(pixels, mask.shape[::-1], interpolation=cv2.INTER_AREA)
+    inside, around = small[box][mask[box]], small[box][~mask[box]]
     return bool(inside.size and around.size and np.median(inside) > np.median(around))
 
 

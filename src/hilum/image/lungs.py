@@ -105,13 +105,13 @@ class LungNetwork:
         self._network = cv2.dnn.readNetFromONNX(np.frombuffer(model, np.uint8))
         self._lock = threading.Lock()  # OpenCV's networks hold the film that they work on
 
-    def logits(self, square: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def logits(self, square: NDArray[np.uint8], *, mirrored: bool = True) -> NDArray[np.float32]:
         """Logits (side / 2, side / 2) of being lung, of a film as `self.preparation` makes it, uint8 (side, side).
 
-        The film and its mirror image are both looked at, and the answers averaged.
+        mirrored: the film and its mirror image are both looked at, and the answers averaged, in twice the time.
         """
-        mirrored = self._computed(square[:, ::-1])[:, ::-1]
-        return np.asarray((self._computed(square) + mirrored) / 2, np.float32)
+        z = self._computed(square)
+        return np.asarray((z + self._computed(square[:, ::-1])[:, ::-1]) / 2, np.float32) if mirrored else z
 
     def doubt(self, z: NDArray[np.float32], shape: tuple[int, ...]) -> str:
         """Why the lungs of logits `z` on a film of `shape` are not believable, or "" where they look like lungs do."""

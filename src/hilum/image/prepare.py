@@ -121,14 +121,14 @@ def prepared(pixels: np.ndarray, how: Prepare) -> Prepared:
     return Prepared(_padded(pixels, how.side_px), found.doubt if found else "")
 
 
-def lungs_of(pixels: np.ndarray, network: lungs.LungNetwork | None = None) -> lungs.Lungs:
-    """The lungs on a film, uint8 (H, W), as the shipped network, or another, finds them.
+def lungs_of(pixels: np.ndarray, network: lungs.LungNetwork | None = None, *, mirrored: bool = True) -> lungs.Lungs:
+    """The lungs on a film, uint8 (H, W), as the shipped network, or another, finds them; see `LungNetwork.logits`.
 
     >>> lungs_of(np.zeros((40, 40), np.uint8)).doubt
     'the film has 40 x 40 pixels; lungs are looked for from 64 on'
     """
     network = network or lungs.network_of()
-    z = network.logits(prepare(pixels, network.preparation))
+    z = network.logits(prepare(pixels, network.preparation), mirrored=mirrored)
     return lungs.Lungs(z, network.doubt(z, pixels.shape))
 
 

@@ -21,6 +21,7 @@ from hilum.image.codestream import check_scans, jpeg_frame
 from hilum.image.film import MAX_FILE_BYTES, FileFacts, Film, check_size, luminance, to_eight_bits
 from hilum.image.jpeg import jpeg_grey, reduction
 from hilum.image.kinds import Kind, kind_of
+from hilum.image.png import plain_png
 
 _ORIENTATION = 0x0112
 # By EXIF 2.3 table 6: what brings each orientation upright. Each is a view or copy of (H, W).
@@ -122,9 +123,12 @@ def _decode_jpeg(data: bytes, at_least_px: int | None) -> Film:
 
 
 def _decode_raster(data: bytes, kind: Kind) -> Film:
-    """PNG, BMP, TIFF and WebP, by Pillow; TIFF and WebP of several pictures are refused."""
+    """PNG, BMP, TIFF and WebP, all but plain PNGs by Pillow; TIFF and WebP of several pictures are refused."""
     if kind == "png":
-        check_size(*_png_size(data))
+        width, height = _png_size(data)
+        check_size(width, height)
+        if (samples := plain_png(data)) is not None:
+            return Film(_grey_of_samples(samples), FileFacts(width, height, *_png_facts(data, ""), kind))
     with _broken_as_film_error(kind):
         image = _load(data, kind)
         pictures = 1 if kind == "png" else getattr(image, "n_frames", 1)
@@ -185,6 +189,14 @@ def _grey(image: Image.Image) -> np.ndarray:
     return np.asarray(image.convert("L"))  # BT.601, with the weights of `luminance`
 
 
+def _grey_of_samples(samples: np.ndarray) -> np.ndarray:
+    """The same of (H, W, 1, 3 or 4) samples."""
+    if samples.shape[2] == 1:
+        return to_eight_bits(samples[..., 0])
+    grey = luminance(samples)
+    return grey if samples.shape[2] == 3 else _over_black(grey, samples[..., 3])
+
+
 def _over_black(grey: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     most = int(alpha.max())
     if most == 0:
@@ -214,10 +226,15 @@ def _png_size(data: bytes) -> tuple[int, int]:
     return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
 
 
+def _png_facts(data: bytes, other: str) -> tuple[int, str]:
+    """Bits and mode; `other` is the mode of a colour type that PNG does not have."""
+    bits, colour = data[24], _PNG_MODES.get(data[25], other)
+    return bits, {("L", 1): "1", ("L", 16): "I;16"}.get((colour, bits), colour)
+
+
 def _raster_facts(data: bytes, kind: Kind, image: Image.Image) -> tuple[int, str]:
     if kind == "png":
-        bits, colour = data[24], _PNG_MODES.get(data[25], image.mode)
-        return bits, {("L", 1): "1", ("L", 16): "I;16"}.get((colour, bits), colour)
+        return _png_facts(data, image.mode)
     if kind == "tiff":
         bits = int(max(getattr(image, "tag_v2", {}).get(258, (1,))))
         return bits, "I;16" if image.mode.startswith("I;16") else image.mode

@@ -25,7 +25,6 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from filelock import FileLock, Timeout
 
 from hilum.errors import DataError, FilmError
 from hilum.files import cache_folder, write_json
@@ -280,6 +279,8 @@ def _held(folder: Path, progress: Progress) -> Iterator[None]:
             where=str(folder),
             next_step="Set HILUM_CACHE to a folder that can be written.",
         ) from None
+    from filelock import FileLock, Timeout  # it imports asyncio, which the processes that decode films never need
+
     lock = FileLock(folder / "lock")
     try:
         lock.acquire(timeout=0)

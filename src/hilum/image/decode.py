@@ -191,10 +191,13 @@ def _grey(image: Image.Image) -> np.ndarray:
 
 def _grey_of_samples(samples: np.ndarray) -> np.ndarray:
     """The same of (H, W, 1, 3 or 4) samples."""
-    if samples.shape[2] == 1:
-        return to_eight_bits(samples[..., 0])
-    grey = luminance(samples)
-    return grey if samples.shape[2] == 3 else _over_black(grey, samples[..., 3])
+    planes = cv2.split(samples)
+    if len(planes) == 1:
+        return to_eight_bits(planes[0])
+    # Most films that are saved in colour are grey, and their own luminance, as its weights add up to 1.
+    colourless = all(np.array_equal(planes[0], other) for other in planes[1:3])
+    grey = planes[0] if colourless else luminance(samples)
+    return grey if len(planes) == 3 else _over_black(grey, planes[3])
 
 
 def _over_black(grey: np.ndarray, alpha: np.ndarray) -> np.ndarray:

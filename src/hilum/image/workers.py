@@ -16,6 +16,7 @@ import contextlib
 import os
 import pickle
 import queue
+import select
 import signal
 import subprocess
 import sys
@@ -140,9 +141,14 @@ class Worker:
                 next_step="Free some memory, or set training.workers = 1.",
             ) from None
 
-    def ask(self, job: Job, items: list[Any]) -> list[Any]:
-        """The answers, in order; EOFError or OSError where it dies over them."""
+    def ask(self, job: Job, items: list[Any], *, seconds: float | None = None) -> list[Any]:
+        """The answers, in order; EOFError or OSError where it dies over them, or is killed after so many seconds."""
         _send(self.process.stdin, (job, items))
+        if seconds is not None and self.process.stdout is not None:
+            answered = select.poll()
+            answered.register(self.process.stdout, select.POLLIN)
+            if not answered.poll(1000 * seconds):
+                self.process.kill()
         answer = _receive(self.process.stdout)
         if isinstance(answer, BaseException):
             raise answer
@@ -292,8 +298,8 @@ def serve() -> None:
 
 def _send(pipe: BinaryIO | Any, value: Any) -> None:
     data = pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
-    pipe.write(len(data).to_bytes(8, "little"))
-    pipe.write(data)
+    # In one piece, as its reader would else be woken for the size alone.
+    pipe.write(len(data).to_bytes(8, "little") + data)
     pipe.flush()
 
 

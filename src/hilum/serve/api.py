@@ -104,8 +104,8 @@ async def predict(request: Request, server: Serving, who: Asking) -> FilmRecord:
     """The film's bytes (PNG, JPEG, DICOM, BMP, TIFF, WebP) are the body, or the one file of a multipart form; `name` in
     the query names a body. The same bytes again give the same film, and are not worked on again."""
     async with one_film(request, server.settings.limits, server.room) as (name, data):
-        film_id = await server.predict(who, name, data)
-    return await record_of(server, film_id)
+        found = await server.predict(who, name, data)
+    return film_record(found, server.models, server.points)
 
 
 @router.post("/films", openapi_extra=_MANY, status_code=202, summary="Send many films, or ZIPs of them")

@@ -5,7 +5,6 @@ A process is kept for the next film; one that dies or takes too long is replaced
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,9 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hilum.errors import FilmError
-from hilum.image.decode import decode
-from hilum.image.film import Film
-from hilum.image.prepare import decoded_px, prepared
+from hilum.image.taken import taken_in
 from hilum.image.workers import Worker
 from hilum.recipe.schema import Prepare
 from hilum.serve.gate import doubts_of
@@ -48,24 +45,15 @@ def examined(data: bytes, hows: Sequence[Prepare], lungs: bool) -> Examined:
 
     FilmError where it cannot be read, or says of itself that it is no film of the chest.
     """
-    sizes = {how: decoded_px(how) for how in hows}
-    films: dict[int, Film] = {px: decode(data, at_least_px=px) for px in dict.fromkeys(sizes.values())}
-    film = films[max(films)]
-    if film.header is not None:
-        from hilum.image.dicom import why_not_a_chest_film  # with pydicom, which is slow to import
-
-        if reason := why_not_a_chest_film(film.header):
-            raise FilmError(reason)
-    made = [prepared(films[sizes[how]].pixels, how) for how in hows]
-    doubts = [*doubts_of(film, lungs=lungs), *(f"not cut to its lungs: {each.doubt}" for each in made if each.doubt)]
+    film = taken_in(data, hows, gate=lungs)
     return Examined(
-        tuple(each.pixels for each in made),
+        tuple(each.pixels for each in film.prepared),
         film.facts.format,
         film.facts.width,
         film.facts.height,
         film.header.view if film.header else None,
         film.header.patient_id if film.header else None,
-        tuple(dict.fromkeys(doubts)),
+        tuple(doubts_of(film, lungs=lungs)),
     )
 
 
@@ -80,11 +68,8 @@ class Decoder:
     def __call__(self, data: bytes) -> Examined:
         """The film; FilmError where it is none, or where its decoder died or was stopped."""
         process = self._ready()
-        overdue = threading.Timer(self._seconds, process.process.kill)
-        overdue.daemon = True
-        overdue.start()
         try:
-            (answer,) = process.ask(self._job, [data])
+            (answer,) = process.ask(self._job, [data], seconds=self._seconds)
         except (OSError, EOFError):
             self.close()
             raise FilmError(
@@ -92,8 +77,6 @@ class Decoder:
             ) from None
         except RuntimeError:  # what the process was not written to expect, as a library's own error
             raise FilmError("the picture is damaged, or of a kind that is not read") from None
-        finally:
-            overdue.cancel()
         if isinstance(answer, FilmError):
             raise answer
         found: Examined = answer

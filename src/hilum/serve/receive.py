@@ -9,7 +9,7 @@ import tempfile
 import time
 import zipfile
 import zlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -17,7 +17,7 @@ from typing import IO
 
 from fastapi import Request
 from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartParser, parse_options_header
+from python_multipart.multipart import MultipartParser, MultipartState, parse_options_header
 from starlette.requests import ClientDisconnect
 
 from hilum.serve.errors import BadRequestError, BusyError, SlowClientError, TooLargeError
@@ -101,8 +101,7 @@ async def one_film(request: Request, limits: Limits, room: Room) -> AsyncIterato
     They take their room until the block ends.
     """
     kind, options = parse_options_header(request.headers.get("content-type", ""))
-    taken, data = 0, bytearray()
-    name = ""
+    taken = 0
     try:
         if kind == b"multipart/form-data":
             form = Form(options.get(b"boundary", b""), limits, folder=None)
@@ -120,28 +119,36 @@ async def one_film(request: Request, limits: Limits, room: Room) -> AsyncIterato
                     raise _too_large("the film", limits.file_bytes)
                 name = uploads[0].name
                 uploads[0].file.seek(0)
-                data += uploads[0].file.read()
+                data = uploads[0].file.read()
             finally:
                 for upload in uploads:
                     upload.file.close()
         else:
-            name = request.query_params.get("name", "")
+            name, body = request.query_params.get("name", ""), []
             async for piece in pieces(request, limits, limits.file_bytes):
                 room.take(len(piece))
                 taken += len(piece)
-                data += piece
+                body.append(piece)
+            data = b"".join(body)
         if not data:
             raise BadRequestError("no film came", next_step="Send its bytes as the body, or a multipart form.")
-        yield shown_name(name), bytes(data)
+        yield shown_name(name), data
     finally:
         room.give_back(taken)
 
 
+def file_name(headers: Mapping[bytes, bytes]) -> str | None:
+    """The name of the file that a part of a form is, or None."""
+    _, options = parse_options_header(headers.get(b"content-disposition", b""))
+    return options[b"filename"].decode("utf-8", "replace") if b"filename" in options else None
+
+
 @dataclass
 class Form:
-    """A multipart form, parsed as it arrives; `done` has the files that are whole. Parts that are no files are skipped.
+    """A multipart body, parsed as it arrives; `done` has the files that are whole.
 
-    folder: where files over 1 MiB lie until they are closed, without a name; None keeps them in memory.
+    folder: where files over 1 MiB lie until they are closed, without a name; None keeps them in memory. named: what a
+    part is called, of its headers; one without a name is skipped.
     """
 
     boundary: bytes
@@ -149,6 +156,7 @@ class Form:
     folder: Path | None
     done: list[Upload] = field(default_factory=list)
     count: int = 0
+    named: Callable[[Mapping[bytes, bytes]], str | None] = file_name
 
     def __post_init__(self) -> None:
         if not self.boundary or len(self.boundary) > 200:
@@ -178,8 +186,8 @@ class Form:
 
     def end(self) -> list[Upload]:
         """The files that are whole and not taken out of `done` yet. BadRequestError where the body ended too early."""
-        if self._now is not None:
-            self._now.file.close()
+        if self._now is not None or self._parser.state != MultipartState.END:
+            self.close()
             raise BadRequestError("the form was cut off", next_step="Send it again.")
         return self.done
 
@@ -202,8 +210,8 @@ class Form:
         self._key = self._value = b""
 
     def _headers_finished(self) -> None:
-        _, options = parse_options_header(self._headers.get(b"content-disposition", b""))
-        if b"filename" not in options:
+        name = self.named(self._headers)
+        if name is None:
             return
         self.count += 1
         if self.count > self.limits.files:
@@ -211,7 +219,7 @@ class Form:
         file: IO[bytes] = io.BytesIO()
         if self.folder is not None:  # closed by whoever takes it
             file = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY, dir=str(self.folder))  # noqa: SIM115
-        self._now = Upload(options[b"filename"].decode("utf-8", "replace"), file)
+        self._now = Upload(name, file)
 
     def _data(self, data: bytes, start: int, end: int) -> None:
         upload = self._now

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import filelock
@@ -50,7 +51,7 @@ class Server:
     neighbours: TrainingFilms | None
     has_users: bool
     points: dict[str, float | None]
-    pending: dict[str, asyncio.Future[str]] = field(default_factory=dict)
+    pending: dict[str, asyncio.Future[dict[str, Any]]] = field(default_factory=dict)
     guests: list[Callable[[], None]] = field(default_factory=list)
 
     @property
@@ -100,15 +101,15 @@ class Server:
         shown = self.folder.keyed(name) if self.settings.hide_names else name
         return NewFilm(new_id(), hashlib.sha256(data).hexdigest(), shown, len(data), kept, batch, who.name)
 
-    async def predict(self, who: Person, name: str, data: bytes) -> str:
-        """Work on a film whose client waits; its id. The same bytes are worked on once, whoever sends them.
+    async def predict(self, who: Person, name: str, data: bytes) -> dict[str, Any]:
+        """Work on a film whose client waits; the film, as `film` has it. The same bytes are worked on once.
 
         UnreadableError where it is no film; BusyError where too many wait.
         """
         film = self.new_film(who, name, data, kept=False, batch=None)
-        there = await self.ask(lambda connection: stored.known(connection, film.sha256, self.model_ids))
+        # Asked of the writer, which need not be changed to, as a thread of many would be, and back.
+        there = await self.change(lambda connection: self._known(connection, film))
         if there is not None:
-            await self.note(who, "predict again", film_id=there)
             return there
         pending = self.pending.get(film.sha256)
         if pending is None:
@@ -117,11 +118,20 @@ class Server:
         # A client that goes away does not take the work of another one with it.
         return await asyncio.shield(pending)
 
-    async def _worked_on(self, film: NewFilm, data: bytes) -> str:
-        outcome = await asyncio.wrap_future(self.work.ask(data))
-        kept = self.settings.keep_hours != 0
+    def _known(self, connection: sa.Connection, film: NewFilm) -> dict[str, Any] | None:
+        film_id = stored.known(connection, film.sha256, self.model_ids)
+        if film_id is None:
+            return None
+        log.add(connection, self.folder.key, film.accepted_by, "predict again", film_id=film_id)
+        return stored.film_of(connection, film_id)
 
-        def change(connection: sa.Connection) -> str:
+    async def _worked_on(self, film: NewFilm, data: bytes) -> dict[str, Any]:
+        kept = self.settings.keep_hours != 0
+        # Before the record, so that no record promises a file that is not there.
+        keep = partial(self.folder.write, film.film_id, data) if kept else None
+        outcome = await asyncio.wrap_future(self.work.ask(data, keep=keep))
+
+        def change(connection: sa.Connection) -> dict[str, Any] | None:
             film_id = stored.finish(connection, film, outcome.found, outcome.made, kept=kept) or film.film_id
             for each in outcome.made:
                 log.add(
@@ -132,17 +142,16 @@ class Server:
                     film_id=film_id,
                     model_id=each.model_id,
                 )
-            return film_id
+            return stored.film_of(connection, film_id)
 
-        if kept:  # before the record, so that no record promises a file that is not there
-            await run_in_threadpool(self.folder.write, film.film_id, data)
-        film_id = await self.change(change)
-        if film_id != film.film_id:  # the film was there: it waited, or lacked the result of a model
+        made = await self.change(change)
+        assert made is not None  # it was saved a moment ago, in the same transaction
+        if made["film_id"] != film.film_id:  # the film was there: it waited, or lacked the result of a model
             if kept:
-                await run_in_threadpool(self.folder.rename, film.film_id, film_id)
+                await run_in_threadpool(self.folder.rename, film.film_id, made["film_id"])
             else:
-                await run_in_threadpool(self.folder.delete, film_id)
-        return film_id
+                await run_in_threadpool(self.folder.delete, made["film_id"])
+        return made
 
     def accept(self, who: Person, name: str, data: bytes, batch: str) -> Accepted:
         """Take in a film to be worked on later: on disk, and in the database, when this returns.

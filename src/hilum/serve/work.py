@@ -43,6 +43,7 @@ class Outcome:
 class _Job:
     place: tuple[int, int]
     data: bytes | Callable[[], bytes] = field(compare=False)
+    keep: Callable[[], None] | None = field(compare=False)
     done: Future[Outcome] = field(compare=False)
     since: float = field(compare=False)
 
@@ -64,7 +65,8 @@ class Work:
         identify: bool = False,
     ) -> None:
         self.models = tuple(models)
-        self._keyed: Callable[[str], str] = (lambda text: text[:64]) if identify else keyed
+        # How the store keeps a patient's number.
+        self.patient_key: Callable[[str], str] = (lambda text: text[:64]) if identify else keyed
         self._most_waiting = most_waiting
         self._waiting: queue.PriorityQueue[_Job] = queue.PriorityQueue()
         self._decoded: queue.Queue[tuple[_Job, Examined] | None] = queue.Queue(maxsize=2 * BATCH)
@@ -83,14 +85,17 @@ class Work:
         """Films that are not decoded yet."""
         return self._waiting.qsize()
 
-    def ask(self, data: bytes | Callable[[], bytes], *, rank: int = SOON) -> Future[Outcome]:
+    def ask(
+        self, data: bytes | Callable[[], bytes], *, rank: int = SOON, keep: Callable[[], None] | None = None
+    ) -> Future[Outcome]:
         """What the models say of a film's bytes. The future holds UnreadableError where they are no film.
 
-        BusyError, at once, where so many wait that its turn would come late.
+        keep: called before it is done, once they are known to be one, by the decoder's thread, which may wait for a
+        disk. BusyError, at once, where so many wait that its turn would come late.
         """
         if rank == SOON and self._waiting.qsize() >= self._most_waiting:
             raise BusyError("too many films wait", next_step="Come back after the seconds of Retry-After.")
-        job = _Job((rank, next(self._count)), data, Future(), time.monotonic())
+        job = _Job((rank, next(self._count)), data, keep, Future(), time.monotonic())
         self._waiting.put(job)
         return job.done
 
@@ -98,7 +103,7 @@ class Work:
         """End; what waits in memory is left, and what was accepted lies in the store."""
         self._closed = True
         for _ in self._decoders:
-            self._waiting.put(_Job((-1, next(self._count)), b"", Future(), 0.0))
+            self._waiting.put(_Job((-1, next(self._count)), b"", None, Future(), 0.0))
         for thread in self._threads[:-1]:
             thread.join(timeout=5.0)
         self._decoded.put(None)
@@ -114,6 +119,8 @@ class Work:
                 return
             try:
                 examined = decoder(job.data if isinstance(job.data, bytes) else job.data())
+                if job.keep is not None:
+                    job.keep()
             except FilmError as error:
                 job.done.set_exception(UnreadableError(reason(error)))
             except Exception as error:
@@ -158,7 +165,7 @@ class Work:
             examined.width,
             examined.height,
             examined.view,
-            self._keyed(examined.patient_id) if examined.patient_id else None,
+            self.patient_key(examined.patient_id) if examined.patient_id else None,
             examined.doubts,
         )
 

@@ -60,15 +60,22 @@ class NewResult:
     members: Sequence[str] | None
 
 
+# What is asked for every film, made once: SQLAlchemy takes longer to put a question together than SQLite to answer it.
+_RESULTS_BY_HASH = (
+    sa.select(films.c.film_id, results.c.model_id)
+    .join(results, results.c.film_id == films.c.film_id)
+    .where(films.c.sha256 == sa.bindparam("sha256"), films.c.state == "done")
+)
+_BY_HASH = sa.select(films.c.film_id).where(films.c.sha256 == sa.bindparam("sha256"))
+_FILM = sa.select(films).where(films.c.film_id == sa.bindparam("film_id"))
+_RESULTS = sa.select(results).where(results.c.film_id == sa.bindparam("film_id")).order_by(results.c.made_at)
+_READINGS = sa.select(readings).where(readings.c.film_id == sa.bindparam("film_id")).order_by(readings.c.reading_id)
+
+
 def known(connection: sa.Connection, sha256: str, model_ids: Sequence[str]) -> str | None:
     """The id of a film with these bytes that has a result of each of the models, or None."""
-    row = connection.execute(
-        sa.select(films.c.film_id, sa.func.count(results.c.model_id))
-        .join(results, results.c.film_id == films.c.film_id)
-        .where(films.c.sha256 == sha256, films.c.state == "done", results.c.model_id.in_(model_ids))
-        .group_by(films.c.film_id)
-    ).first()
-    return row[0] if row and row[1] == len(model_ids) else None
+    rows = connection.execute(_RESULTS_BY_HASH, {"sha256": sha256}).all()
+    return rows[0].film_id if rows and {row.model_id for row in rows}.issuperset(model_ids) else None
 
 
 def accept(connection: sa.Connection, film: NewFilm, model_ids: Sequence[str]) -> Accepted:
@@ -99,17 +106,16 @@ def finish(
     A film that was not accepted before, because its client waited for it, is made now.
     """
     values = {**vars(found), "doubts": list(found.doubts), "state": "done", "error": None, "done_at": now()}
-    row = connection.execute(sa.select(films.c.film_id).where(films.c.sha256 == film.sha256)).first()
+    row = connection.execute(_BY_HASH, {"sha256": film.sha256}).first()
     if row is None:
         if film.batch is not None:
             return None
         film_id = film.film_id
-        connection.execute(films.insert().values(**{**vars(film), "kept": kept}, **values, accepted_at=now()))
+        connection.execute(films.insert(), {**vars(film), **values, "kept": kept, "accepted_at": now()})
     else:
         film_id = row.film_id
         connection.execute(sa.update(films).where(films.c.film_id == film_id).values(**values, kept=kept))
-    asked = sa.select(results.c.model_id).where(results.c.film_id == film_id)
-    there: set[str] = set() if row is None else set(connection.scalars(asked))
+    there = set() if row is None else {each.model_id for each in connection.execute(_RESULTS, {"film_id": film_id})}
     new = [
         {**vars(each), "p": dict(each.p), "members": None if each.members is None else list(each.members)}
         | {"film_id": film_id, "made_at": now()}
@@ -206,10 +212,15 @@ class Wanted:
 
 def film_of(connection: sa.Connection, film_id: str) -> dict[str, Any] | None:
     """One film, with `results` and `readings`; or None."""
-    rows = _with_all(connection, [row._mapping for row in connection.execute(
-        sa.select(films).where(films.c.film_id == film_id)
-    )])  # fmt: skip
-    return rows[0] if rows else None
+    asked = {"film_id": film_id}
+    row = connection.execute(_FILM, asked).mappings().first()
+    if row is None:
+        return None
+    parts = {"results": _RESULTS, "readings": _READINGS}
+    return {**row} | {
+        name: [dict(each) for each in connection.execute(question, asked).mappings()]
+        for name, question in parts.items()
+    }
 
 
 def listed(connection: sa.Connection, wanted: Wanted, *, most: int, skip: int = 0) -> tuple[list[dict[str, Any]], int]:

@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from hilum.serve.store.tables import events, now
 
 _FIRST = "0" * 64
+_LAST = sa.select(events.c.number, events.c.mark).order_by(events.c.number.desc()).limit(1)
 
 
 @dataclass(frozen=True)
@@ -39,9 +40,7 @@ def add(
     about: str = "",
 ) -> None:
     """Add a record; only the store's writer may, because the chain has one end."""
-    last = connection.execute(
-        sa.select(events.c.number, events.c.mark).order_by(events.c.number.desc()).limit(1)
-    ).first()
+    last = connection.execute(_LAST).first()
     number, mark = (last.number + 1, last.mark) if last else (1, _FIRST)
     record = {
         "number": number,
@@ -52,7 +51,7 @@ def add(
         "model_id": model_id,
         "about": about,
     }
-    connection.execute(events.insert().values(**record, mark=mark_of(key, mark, record)))
+    connection.execute(events.insert(), record | {"mark": mark_of(key, mark, record)})
 
 
 def mark_of(key: bytes, before: str, record: dict[str, object]) -> str:

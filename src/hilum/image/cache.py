@@ -33,7 +33,7 @@ from hilum.image.facts import reason
 from hilum.image.prepare import PREPARE_VERSION, Prepared, prepared_file, settled
 from hilum.image.workers import map_films
 from hilum.progress import SILENT, Progress
-from hilum.recipe.schema import Prepare
+from hilum.recipe.films import Prepare
 
 _COMMITTED_TOGETHER = 256
 _TOGETHER = 500

@@ -28,7 +28,7 @@ from hilum import __version__
 from hilum.errors import WeightsError
 from hilum.files import whole_file
 from hilum.image.unet import PLAN, to_onnx
-from hilum.recipe.schema import Prepare
+from hilum.recipe.films import Prepare
 
 FORMAT = 1
 FINGERPRINT_DIGITS = 12

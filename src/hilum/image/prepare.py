@@ -13,7 +13,7 @@ import numpy as np
 from hilum.errors import FilmError, WeightsError
 from hilum.image import lungs, marks
 from hilum.image.decode import decode
-from hilum.recipe.schema import Prepare
+from hilum.recipe.films import Prepare
 
 # Raised whenever decoding or preparing gives other pixels than before: prepared films are stored under it.
 PREPARE_VERSION = 1

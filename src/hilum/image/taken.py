@@ -12,7 +12,7 @@ from hilum.image.decode import decoded_for
 from hilum.image.film import FileFacts
 from hilum.image.gate import Warned, warnings_of
 from hilum.image.prepare import Prepared, decoded_px, prepared
-from hilum.recipe.schema import Prepare
+from hilum.recipe.films import Prepare
 
 if TYPE_CHECKING:
     from hilum.image.dicom import DicomHeader

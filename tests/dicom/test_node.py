@@ -28,7 +28,8 @@ def test_a_film_is_received_predicted_and_its_bytes_are_deleted(start: Start, fi
     (row,) = running.rows()
     record = running.server.engine.connect().exec_driver_sql("select name, accepted_by, state from films").one()
     assert record == (f"{row.object_id[:12]}.dcm", "dicom SENDER", "done")
-    assert StoreFolder(running.server.folder.path / "dicom" / "received", b"").lying() == []
+    folder = StoreFolder(running.server.folder.path / "dicom" / "received", b"")
+    until(lambda: folder.lying() == [])
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from hilum.errors import MissingExtraError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from hilum.serve.dicom.node import Node
     from hilum.serve.dicom.settings import NodeSettings
 
 app = typer.Typer(no_args_is_help=True, help="Films in from a PACS, reports and maps back to it. Research use only.")
@@ -173,14 +174,17 @@ def status(
 
 
 def node_settings(
-    port: int,
+    port: int | None,
     host: str,
     title: str,
     allow: list[str] | None,
     send_to: list[str] | None,
     tls: tuple[Path | None, Path | None, Path | None],
+    *,
+    web: bool = False,
 ) -> NodeSettings:
-    """The node's settings, of what stands on the command line; tls: certificate, its key, authority."""
+    """The node's settings, of what stands on the command line. port: None for DICOMweb alone; tls: certificate, its
+    key, authority."""
     from hilum.serve.dicom.settings import NodeSettings, callers_of, need_title, peers_of
 
     return NodeSettings(
@@ -192,23 +196,27 @@ def node_settings(
         certificate=tls[0],
         certificate_key=tls[1],
         authority=tls[2],
+        web=web,
     )
 
 
 @contextmanager
-def node(server: Any, settings: NodeSettings) -> Iterator[None]:
+def node(server: Any, settings: NodeSettings) -> Iterator[Node]:
     """The node of a server while the block runs; it ends with the server."""
     need_dicom()
     from hilum.serve.dicom.node import opened
 
     _log_to_stderr()
     made = opened(server, settings)
-    terminal.say(f"DICOM node {settings.title} listens at {settings.host}:{made.port}")
+    if made.port is not None:
+        terminal.say(f"DICOM node {settings.title} listens at {settings.host}:{made.port}")
+    if settings.web:
+        terminal.say("DICOMweb is at /dicom-web")
     for target in settings.targets:
         terminal.say(f"answers go to {target}")
     terminal.answer({"title": settings.title, "port": made.port})
     sys.stdout.flush()  # whoever started this waits for the line
-    yield
+    yield made
 
 
 def need_dicom() -> None:

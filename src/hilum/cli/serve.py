@@ -95,6 +95,9 @@ def start(
     dicom: Annotated[
         int | None, typer.Option("--dicom", min=0, max=65535, help="Be a DICOM node at this port too: hilum dicom.")
     ] = None,
+    dicom_web: Annotated[
+        bool, typer.Option("--dicom-web", help="Offer DICOMweb at /dicom-web, for what comes from now on.")
+    ] = False,
     dicom_title: Annotated[str, typer.Option("--dicom-title", help="The node's own AE title.")] = "HILUM",
     dicom_allow: Annotated[
         list[str] | None, typer.Option("--dicom-allow", help="Who may call: TITLE, or TITLE@ADDRESS. Repeatable.")
@@ -145,14 +148,15 @@ def start(
         terminal.answer({"address": address, "models": [model.model_id for model in server.models]})
         sys.stdout.flush()  # whoever started this waits for the line
 
-    node: AbstractContextManager[None] = nullcontext()
-    if dicom is not None:
+    node: AbstractContextManager[Any] = nullcontext()
+    if dicom is not None or dicom_web:
         from hilum.cli import dicom as nodes
 
         tls = (certificate, certificate_key, dicom_authority)
-        node = nodes.node(server, nodes.node_settings(dicom, host, dicom_title, dicom_allow, dicom_send_to, tls))
-    with suppress(KeyboardInterrupt), node:
-        run(server, ready)
+        asked = nodes.node_settings(dicom, host, dicom_title, dicom_allow, dicom_send_to, tls, web=dicom_web)
+        node = nodes.node(server, asked)
+    with suppress(KeyboardInterrupt), node as made:
+        run(server, ready, made if dicom_web else None)
 
 
 @app.command("verify-log")

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import isqrt
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -64,6 +65,10 @@ class Layer:
     places: tuple[int, int]
 
 
+# A network's layer does not change, and finding it takes as long as its answer for a film.
+_FOUND: WeakKeyDictionary[Classifier, Layer] = WeakKeyDictionary()
+
+
 def layer_of(classifier: Classifier) -> Layer:
     """The layer for class activation maps: of [model.block], else of the table, else by the rule.
 
@@ -71,6 +76,12 @@ def layer_of(classifier: Classifier) -> Layer:
     else the last module whose output is a map of more than one place. Refused with RequestError: a network that has
     neither, or so small a film that the layer's map has one place.
     """
+    if classifier not in _FOUND:
+        _FOUND[classifier] = _looked_for(classifier)
+    return _FOUND[classifier]
+
+
+def _looked_for(classifier: Classifier) -> Layer:
     architecture = classifier.architecture
     backbone = architecture.backbone.partition(".")[0]
     if architecture.block.layers:

@@ -70,14 +70,14 @@ class Rates:
             raise TooManyError(f"more than {self.a_minute} requests a minute", next_step="Come back in a minute.")
 
 
-def server_of(request: Request) -> Server:
+async def server_of(request: Request) -> Server:  # FastAPI asks what is not async in another thread
     server: Server = request.app.state.server
     return server
 
 
 async def person_of(request: Request) -> Person:
     """Who asks. LoginNeededError where nobody is known; TooManyError where one asks too often."""
-    server = server_of(request)
+    server = await server_of(request)
     if server.settings.local and not server.has_users:
         return LOCAL
     found = None
@@ -110,10 +110,13 @@ class Shield:
 
     A page of another site can make a browser send requests here, with its cookies or where no login is needed. Browsers
     say so in Sec-Fetch-Site, or Origin (https://web.dev/articles/fetch-metadata), which no script can forge.
+
+    uploads: the paths that count their bodies themselves; one that ends in / stands for all below it.
     """
 
     def __init__(self, app: App, *, local: bool, limits: Limits, uploads: tuple[str, ...]) -> None:
         self._app, self._local, self._limits, self._uploads = app, local, limits, uploads
+        self._below = tuple(path for path in uploads if path.endswith("/"))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -139,7 +142,7 @@ class Shield:
         except ServeError as error:
             await problem(error)(scope, receive, with_headers)
             return
-        if scope["path"] in self._uploads:
+        if scope["path"] in self._uploads or scope["path"].startswith(self._below):
             await self._app(scope, receive, with_headers)
         else:
             await self._app(scope, self._counted(receive), with_headers)

@@ -44,7 +44,7 @@ def add_handlers(app: FastAPI) -> None:
     """Have every error answered."""
 
     def answer(request: Request, error: ServeError) -> Response:
-        if request.url.path.startswith("/api/"):
+        if request.url.path.startswith(("/api/", "/dicom-web/")):
             return problem(error)
         if isinstance(error, LoginNeededError) and request.method == "GET":
             return RedirectResponse("/login", status_code=303)

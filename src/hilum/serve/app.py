@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
@@ -17,11 +17,14 @@ from hilum.serve.answers import add_handlers
 from hilum.serve.records import RESEARCH
 from hilum.serve.server import Server
 
-UPLOADS = (api.PREDICT, api.FILMS, pages.UPLOAD)
+if TYPE_CHECKING:
+    from hilum.serve.dicom.node import Node
+
+UPLOADS = (api.PREDICT, api.FILMS, pages.UPLOAD, "/dicom-web/studies", "/dicom-web/studies/")
 
 
-def create_app(server: Server) -> FastAPI:
-    """The application around a server, which is closed when the application ends."""
+def create_app(server: Server, node: Node | None = None) -> FastAPI:
+    """The application around a server, which is closed when the application ends; node: of DICOMweb, if offered."""
 
     @asynccontextmanager
     async def living(app: FastAPI) -> AsyncIterator[None]:
@@ -45,6 +48,11 @@ def create_app(server: Server) -> FastAPI:
     app.include_router(api.router)
     for part in (pages, model_pages, login_pages):
         app.include_router(part.router)
+    if node is not None:
+        from hilum.serve.dicom.web import api as dicom_web  # with pydicom and pynetdicom, which are slow to import
+
+        app.state.node = node
+        app.include_router(dicom_web.router)
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), name="static")
     add_handlers(app)
     app.add_middleware(metrics.Measured, known=app.state.metrics)
@@ -52,8 +60,8 @@ def create_app(server: Server) -> FastAPI:
     return app
 
 
-def run(server: Server, ready: Callable[[str], None]) -> None:
-    """Serve until Ctrl-C or SIGTERM; `ready` is told the address once it is open."""
+def run(server: Server, ready: Callable[[str], None], node: Node | None = None) -> None:
+    """Serve until Ctrl-C or SIGTERM; `ready` is told the address once it is open. node: of DICOMweb, if offered."""
     import uvicorn
 
     from hilum.serve import heads
@@ -69,7 +77,7 @@ def run(server: Server, ready: Callable[[str], None]) -> None:
                 ready(f"{scheme}://{host}:{self.servers[0].sockets[0].getsockname()[1]}/")
 
     config = uvicorn.Config(
-        create_app(server),
+        create_app(server, node),
         host=settings.host,
         port=settings.port,
         http=heads.within(settings.limits.idle_seconds),

@@ -47,6 +47,18 @@ class MapPicture:
     unit: str
 
 
+@dataclass(frozen=True)
+class Overlay:
+    """A film and its map, as large as each other. film: grey (H, W); colours: BGRA (H, W, 4), as `coloured` makes them;
+    full, highest, unit: as of `MapPicture`."""
+
+    film: NDArray[np.uint8]
+    colours: NDArray[np.uint8]
+    full: float
+    highest: float
+    unit: str
+
+
 P = TypeVar("P", bytes, MapPicture)
 
 
@@ -94,12 +106,17 @@ class Pictures:
 
     def map(self, film_id: str, model: Model, method: str, class_: str) -> MapPicture:
         """Where the model's answer for a class comes from, laid on the film. NotFoundError: no such method or class."""
-        if class_ not in model.classes:
-            raise NotFoundError("the model has no such class", next_step=f"It has: {', '.join(model.classes)}.")
         key = (film_id, model.model_id, method, class_)
         held = self._get(key)
         if isinstance(held, MapPicture):
             return held
+        made = self.overlay(film_id, model, method, class_)
+        return self._put(key, MapPicture(_png(made.colours), made.full, made.highest, made.unit))
+
+    def overlay(self, film_id: str, model: Model, method: str, class_: str, *, longest_px: int = LONGEST_PX) -> Overlay:
+        """The same as pixels, with the film. Refused as `map` is."""
+        if class_ not in model.classes:
+            raise NotFoundError("the model has no such class", next_step=f"It has: {', '.join(model.classes)}.")
         how = need_method(method)
         pixels = self._pixels(film_id, LONGEST_PX)
         # Of several networks the first: a mean of maps of different preparations would be of none of them.
@@ -111,10 +128,9 @@ class Pictures:
         laid = place_of(pixels, network.preparation).on_film(values)
         highest = float(laid.max())
         full = max(highest, FULL_LOGITS if how.unit == "logits" else 1e-9)
-        shape = _smaller(pixels, LONGEST_PX).shape
-        laid = cv2.resize(laid, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR)
-        made = MapPicture(_png(coloured(laid, full)), full, highest, how.unit)
-        return self._put(key, made)
+        film = _smaller(pixels, longest_px)
+        laid = cv2.resize(laid, (film.shape[1], film.shape[0]), interpolation=cv2.INTER_LINEAR)
+        return Overlay(film, coloured(laid, full), full, highest, how.unit)
 
     def forget(self, film_id: str) -> None:
         """Drop what is held of a film."""

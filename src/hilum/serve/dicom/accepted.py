@@ -45,16 +45,20 @@ ANSWER_SYNTAXES: Final[Mapping[str, str]] = {
     "1.2.840.10008.1.2": "Implicit VR Little Endian",
 }
 
-# What a C-STORE is answered with (PS3.4 B.2.3), and when.
+# What a C-STORE is answered with (PS3.4 B.2.3, PS3.7 C), and STOW-RS says of each object (PS3.18 I.2), and when.
 OK: Final = 0x0000
 DISCARDED: Final = 0xB006
 OUT_OF_RESOURCES: Final = 0xA700
 NOT_MATCHING: Final = 0xA900
+CLASS_NOT_SUPPORTED: Final = 0x0122
+SYNTAX_NOT_SUPPORTED: Final = 0xC122
 NOT_UNDERSTOOD: Final = 0xC000
 STATUSES: Final[Mapping[int, str]] = {
     OK: "the object is on disk, or was received before; also where it is no frontal chest film",
     DISCARDED: "another object with this UID was received before, and is the one that counts",
     OUT_OF_RESOURCES: "over the limit, or too many objects wait, or the store does not answer: send it later",
-    NOT_MATCHING: "the object's class or UID is not the one in the request, or it has no study",
+    NOT_MATCHING: "the object's class, UID or study is not that of the request, or it has no study or no series",
+    CLASS_NOT_SUPPORTED: "the object's class is none of the table",
+    SYNTAX_NOT_SUPPORTED: "the object's transfer syntax is none of the table",
     NOT_UNDERSTOOD: "the object is damaged, or does not say what it is",
 }

@@ -11,10 +11,9 @@ from PIL import Image, ImageDraw, ImageFont
 from pydicom.sr.codedict import codes
 
 from hilum import __version__
-from hilum.errors import FilmError
 from hilum.serve.dicom.report import Said
 from hilum.serve.dicom.source import uid_of
-from hilum.serve.pictures import MapPicture, coloured
+from hilum.serve.pictures import Overlay, coloured
 from hilum.serve.records import RESEARCH
 
 SERIES_NUMBER = 9002
@@ -29,13 +28,10 @@ def capture_uid(source: pydicom.Dataset, model_id: str) -> str:
     return str(uid_of(str(source.SOPInstanceUID), model_id, "capture"))
 
 
-def capture_of(source: pydicom.Dataset, said: Said, film: bytes, made: MapPicture, method: str) -> pydicom.Dataset:
-    """The capture of a film and its map, in the film's study.
-
-    film: grey PNG; made: its map, by that method, of the most probable class.
-    """
+def capture_of(source: pydicom.Dataset, said: Said, made: Overlay, method: str) -> pydicom.Dataset:
+    """The capture of a film and its map, in the film's study. made: the map, by that method, of the likeliest class."""
     result = said.result
-    pixels = drawn(film, made, [*_lines(said, method), RESEARCH], unit=made.unit)
+    pixels = drawn(made, [*_lines(said, method), RESEARCH])
     orientation = source.get("PatientOrientation")
     capture = hd.sc.SCImage.from_ref_dataset(
         source,
@@ -77,9 +73,9 @@ def capture_of(source: pydicom.Dataset, said: Said, film: bytes, made: MapPictur
     return capture
 
 
-def drawn(film: bytes, made: MapPicture, lines: list[str], *, unit: str) -> NDArray[np.uint8]:
+def drawn(made: Overlay, lines: list[str]) -> NDArray[np.uint8]:
     """RGB (H, W, 3): the film under its map, and below it the map's scale and the lines."""
-    picture = _laid(_unpacked(film), _unpacked(made.png))
+    picture = _laid(made)
     width = picture.shape[1]
     font = ImageFont.load_default(_FONT_PX)
     lines = [part for line in lines for part in _broken(line, font, width - 2 * _MARGIN_PX)]
@@ -89,7 +85,7 @@ def drawn(film: bytes, made: MapPicture, lines: list[str], *, unit: str) -> NDAr
     panel.paste(Image.fromarray(scale), (_MARGIN_PX, _MARGIN_PX))
     top = _MARGIN_PX + _LINE_PX
     pen.text((_MARGIN_PX, top), "0", "white", font)
-    pen.text((width - _MARGIN_PX, top), f"{made.full:.3g} {unit}", "white", font, anchor="ra")
+    pen.text((width - _MARGIN_PX, top), f"{made.full:.3g} {made.unit}", "white", font, anchor="ra")
     pen.text((width / 2, top), f"highest on this film: {made.highest:.3g}", "white", font, anchor="ma")
     for number, line in enumerate(lines):
         pen.text((_MARGIN_PX, top + _LINE_PX * (number + 1)), line, "white", font)
@@ -108,14 +104,14 @@ def _lines(said: Said, method: str) -> list[str]:
     ]
 
 
-def _laid(film: NDArray[np.uint8], over: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    height, width = film.shape[:2]
+def _laid(made: Overlay) -> NDArray[np.uint8]:
+    height, width = made.film.shape
     scale = max(LONGEST_PX / max(height, width), _LEAST_WIDTH_PX / width)
     size = (round(width * scale), round(height * scale))
-    base = np.repeat(cv2.resize(film, size, interpolation=cv2.INTER_AREA)[:, :, None], 3, axis=2).astype(np.float32)
-    top = cv2.resize(over, size, interpolation=cv2.INTER_LINEAR).astype(np.float32)
-    share = top[:, :, 3:] / 255
-    return np.asarray(np.round(base * (1 - share) + top[:, :, 2::-1] * share), np.uint8)
+    base = cv2.cvtColor(cv2.resize(made.film, size, interpolation=cv2.INTER_AREA), cv2.COLOR_GRAY2RGB)
+    top = cv2.resize(made.colours, size, interpolation=cv2.INTER_LINEAR)
+    share = top[:, :, 3].astype(np.float32) / 255
+    return np.asarray(cv2.blendLinear(cv2.cvtColor(top, cv2.COLOR_BGRA2RGB), base, share, 1 - share), np.uint8)
 
 
 def _scale(width: int) -> NDArray[np.uint8]:
@@ -139,10 +135,3 @@ def _broken(line: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width
         else:
             pieces[-1] = longer
     return pieces
-
-
-def _unpacked(png: bytes) -> NDArray[np.uint8]:
-    pixels = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_UNCHANGED)
-    if pixels is None:
-        raise FilmError("the picture cannot be made")
-    return np.asarray(pixels, np.uint8)

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 import warnings
 from collections.abc import Callable, Sequence
 
+import pydicom
 import sqlalchemy as sa
 
 from hilum.errors import FilmError, HilumError
@@ -20,8 +22,9 @@ from hilum.predict.members import members_of
 from hilum.recipe.schema import Prepare
 from hilum.serve.decoding import Decoder
 from hilum.serve.dicom import objects
-from hilum.serve.dicom.capture import capture_of
+from hilum.serve.dicom.capture import LONGEST_PX, capture_of
 from hilum.serve.dicom.guard import unforeseen
+from hilum.serve.dicom.index import Answer
 from hilum.serve.dicom.objects import Received
 from hilum.serve.dicom.report import Said, report_of
 from hilum.serve.dicom.source import source_of, written
@@ -42,10 +45,14 @@ _AT_ONCE = 16
 # What the gate says of a film that is none of a whole frontal chest; its other doubts are told and the film predicted.
 _NOT_APPLICABLE = ("no lungs:", "not frontal:")
 _POLL_SECONDS = 0.25
+_SWEEP_SECONDS = 60.0
 
 
 class Desk:
-    """Threads that look at what was received and answer what was predicted. post: told when answers are due."""
+    """Threads that look at what was received and answer what was predicted. post: told when answers are due.
+
+    kept: whether answers are made for DICOMweb too, and stay as long as their film.
+    """
 
     def __init__(
         self,
@@ -54,9 +61,12 @@ class Desk:
         answers: StoreFolder,
         targets: Sequence[str],
         post: Callable[[], None],
+        *,
+        kept: bool,
     ) -> None:
         self._server, self._received, self._answers = server, received, answers
-        self._targets, self._post = tuple(targets), post
+        self._targets, self._post, self._kept = tuple(targets), post, kept
+        self._swept = time.monotonic()
         self._weights = {model.model_id: _weights(model) for model in server.models}
         self._in_hand: set[str] = set()
         self._lock = threading.Lock()
@@ -70,10 +80,7 @@ class Desk:
         """Clear what was left half done, and begin."""
         for folder, needed in ((self._received, objects.needed_objects), (self._answers, objects.needed_answers)):
             folder.clear_parts()
-            there = self._ask(needed)
-            for name in folder.lying():
-                if name not in there:
-                    folder.delete(name)
+            self._sweep(folder, needed)
         for thread in self._threads:
             thread.start()
 
@@ -146,7 +153,16 @@ class Desk:
         film_id = self._server.accept(who, f"{one.object_id[:12]}.dcm", data, one.object_id).film_id
         self._save(lambda connection: objects.asked(connection, one.object_id, film_id))
 
+    def _sweep(self, folder: StoreFolder, needed: Change[set[str]]) -> None:
+        there = self._ask(needed)
+        for name in folder.lying():
+            if name not in there:
+                folder.delete(name)
+
     def _answer(self) -> bool:
+        if time.monotonic() - self._swept > _SWEEP_SECONDS:  # here, so that no answer is half made
+            self._sweep(self._answers, objects.needed_answers)
+            self._swept = time.monotonic()
         there = self._ask(lambda connection: objects.unanswered(connection, most=_AT_ONCE))
         for one in there:
             if self._closed.is_set():
@@ -181,24 +197,24 @@ class Desk:
             told = str(error) if isinstance(error, HilumError) else type(error).__name__
             self._end(one, "failed", f"the answer could not be written: {told}")
             return
-        for uid, content in made:
-            self._answers.write(objects.answer_name(uid), content)
-        uids = [uid for uid, _ in made]
+        for answer, content in made:
+            self._answers.write(objects.answer_name(answer.instance_uid), content)
+        answers = [answer for answer, _ in made]
 
         def change(connection: sa.Connection) -> None:
-            objects.post(connection, one.object_id, uids, self._targets)
+            objects.post(connection, one.object_id, answers, self._targets)
             log.add(connection, self._server.folder.key, f"dicom {one.caller}", "answer", film_id=one.film_id)
 
         self._save(change)
         self._received.delete(one.object_id)
-        _LOG.info("object %s is answered, %d answers to %d nodes", one.object_id, len(uids), len(self._targets))
+        _LOG.info("object %s is answered, %d answers to %d nodes", one.object_id, len(answers), len(self._targets))
         self._post()
 
     def _answers_of(
         self, data: bytes, film_id: str, result: ResultRecord, doubts: Sequence[str]
-    ) -> list[tuple[str, bytes]]:
-        """UID and bytes of the report, and of the capture where the film is kept; nothing where no node gets them."""
-        if not self._targets or result.model_id not in self._weights:
+    ) -> list[tuple[Answer, bytes]]:
+        """The report, and the capture where the film is kept, with their bytes; nothing where nobody gets them."""
+        if not (self._targets or self._kept) or result.model_id not in self._weights:
             return []
         model = self._server.model(result.model_id)
         said = Said(
@@ -212,13 +228,13 @@ class Desk:
         source = source_of(data)
         made = [report_of(source, said)]
         if self._server.settings.keep_hours == 0:
-            return [(str(made[0].SOPInstanceUID), written(made[0]))]
+            return [(_answer_of(each), written(each)) for each in made]
         try:
-            mapped = self._server.pictures.map(film_id, model, _METHOD, result.predicted)
-            made.append(capture_of(source, said, self._server.pictures.film(film_id), mapped, _METHOD))
+            mapped = self._server.pictures.overlay(film_id, model, _METHOD, result.predicted, longest_px=LONGEST_PX)
+            made.append(capture_of(source, said, mapped, _METHOD))
         except GoneError:
             _LOG.info("a film is not kept any more, so its map is not made")
-        return [(str(each.SOPInstanceUID), written(each)) for each in made]
+        return [(_answer_of(each), written(each)) for each in made]
 
     def _bytes(self, one: Received) -> bytes | None:
         try:
@@ -258,6 +274,18 @@ def point_in_words(model: Model, wished: float | None) -> str:
         if point["threshold"] is not None
     )
     return f"sensitivity {wished:g} wished on validation: {thresholds}"
+
+
+def _answer_of(made: pydicom.Dataset) -> Answer:
+    return Answer(
+        str(made.SOPInstanceUID),
+        str(made.SeriesInstanceUID),
+        str(made.SOPClassUID),
+        str(made.file_meta.TransferSyntaxUID),
+        str(made.Modality),
+        made.get("Rows"),
+        made.get("Columns"),
+    )
 
 
 def _weights(model: Model) -> str:

@@ -1,4 +1,4 @@
-"""Receiving: C-ECHO and C-STORE. An object that was answered with success is on disk and in the database.
+"""Receiving: C-ECHO, C-STORE, and what STOW-RS brings. What was answered with success is on disk and in the database.
 
 No log line holds what an object says: its own name here is a keyed hash.
 """
@@ -9,15 +9,18 @@ import hashlib
 import logging
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
+import sqlalchemy as sa
 from pynetdicom import _config, evt
 
 from hilum.errors import FilmError
-from hilum.image.dicom import read_header
-from hilum.serve.dicom import accepted, objects
+from hilum.image.dicom import DicomHeader, read_header
+from hilum.serve.dicom import accepted, index, objects
 from hilum.serve.dicom.guard import LOG, BoundedAE, BoundedServer
 from hilum.serve.dicom.settings import NodeSettings
+from hilum.serve.dicom.source import meta_of
 from hilum.serve.errors import StoreDownError
 from hilum.serve.store.database import Writer
 from hilum.serve.store.folder import StoreFolder
@@ -26,8 +29,23 @@ from hilum.serve.store.folder import StoreFolder
 _CALLER_UNKNOWN, _CALLED_UNKNOWN = (1, 1, 3), (1, 1, 7)
 
 
+@dataclass(frozen=True)
+class Taken:
+    """What came of an object: one of `accepted.STATUSES`, and what it says of itself, where that can be read."""
+
+    status: int
+    header: DicomHeader | None = None
+
+    @property
+    def refused(self) -> bool:
+        return self.status not in (accepted.OK, accepted.DISCARDED)
+
+
 class Receiver:
-    """Takes in objects; `store` is asked by the threads of several associations at once."""
+    """Takes in objects; asked by the threads of several associations and requests at once.
+
+    patient_key: how patient numbers are kept where DICOMweb finds what came; None where it is not offered.
+    """
 
     def __init__(
         self,
@@ -36,43 +54,66 @@ class Receiver:
         settings: NodeSettings,
         wake: Callable[[], None],
         waiting: Callable[[], int],
+        patient_key: Callable[[str], str] | None,
     ) -> None:
         self._received, self._writer, self._settings = received, writer, settings
-        self._wake, self._waiting = wake, waiting
+        self._wake, self._waiting, self._patient_key = wake, waiting, patient_key
         # The same object may come over two associations at once.
         self._locks = [threading.Lock() for _ in range(16)]
 
     def store(self, event: evt.Event) -> int:
         """Answer a C-STORE with its status, one of `accepted.STATUSES`."""
-        status = self._stored(event)
-        if status not in (accepted.OK, accepted.DISCARDED):
-            LOG.warning("an object of %s was refused: status %04X", caller_of(event.assoc), status)
-        return status
-
-    def _stored(self, event: evt.Event) -> int:
-        request = event.request
+        request, caller = event.request, caller_of(event.assoc)
         if request.DataSet is None:
-            return accepted.NOT_UNDERSTOOD
+            return self._told(Taken(accepted.NOT_UNDERSTOOD), caller).status
         if request.DataSet.getbuffer().nbytes > self._settings.limits.object_bytes:
-            return accepted.OUT_OF_RESOURCES
-        data = event.encoded_dataset()
+            return self._told(Taken(accepted.OUT_OF_RESOURCES), caller).status
+        named = (str(request.AffectedSOPInstanceUID), str(request.AffectedSOPClassUID))
+        return self.take(event.encoded_dataset(), caller, named=named).status
+
+    def take(self, data: bytes, caller: str, *, named: tuple[str, str] | None = None, study: str = "") -> Taken:
+        """Take in the bytes of a DICOM file. named, study: the UID and class, or the study, that the request is for."""
+        return self._told(self._taken(data, caller, named, study), caller)
+
+    def _told(self, taken: Taken, caller: str) -> Taken:
+        if taken.refused:
+            LOG.warning("an object of %s was refused: status %04X", caller, taken.status)
+        return taken
+
+    def _taken(self, data: bytes, caller: str, named: tuple[str, str] | None, study: str) -> Taken:
+        if len(data) > self._settings.limits.object_bytes:
+            return Taken(accepted.OUT_OF_RESOURCES)
         try:
+            syntax, start = meta_of(data)
+            if syntax not in accepted.FILM_SYNTAXES:
+                return Taken(accepted.SYNTAX_NOT_SUPPORTED)
             header = read_header(data)
         except FilmError:
-            return accepted.NOT_UNDERSTOOD
+            return Taken(accepted.NOT_UNDERSTOOD)
         if header.sop_uid is None or header.sop_class_uid is None:
-            return accepted.NOT_UNDERSTOOD
-        named = (str(request.AffectedSOPInstanceUID), str(request.AffectedSOPClassUID))
-        if (header.sop_uid, header.sop_class_uid) != named or header.study_uid is None:
-            return accepted.NOT_MATCHING
+            return Taken(accepted.NOT_UNDERSTOOD)
+        if named not in (None, (header.sop_uid, header.sop_class_uid)) or study not in ("", header.study_uid):
+            return Taken(accepted.NOT_MATCHING, header)
+        if header.sop_class_uid not in accepted.FILM_CLASSES:
+            return Taken(accepted.CLASS_NOT_SUPPORTED, header)
+        if not all(index.UID.fullmatch(uid or "") for uid in (header.sop_uid, header.study_uid, header.series_uid)):
+            return Taken(accepted.NOT_MATCHING, header)
         try:
-            return self._kept(named[0], data, caller_of(event.assoc))
+            return Taken(self._kept(header, syntax, data, start, caller), header)
         except (OSError, StoreDownError):
-            return accepted.OUT_OF_RESOURCES
+            return Taken(accepted.OUT_OF_RESOURCES, header)
 
-    def _kept(self, instance_uid: str, data: bytes, caller: str) -> int:
-        object_id = objects.object_id_of(self._received.key, instance_uid)
-        digest = hashlib.sha256(data).hexdigest()
+    def _kept(self, header: DicomHeader, syntax: str, data: bytes, start: int, caller: str) -> int:
+        object_id = objects.object_id_of(self._received.key, str(header.sop_uid))
+        # Of the data set alone: the file around it differs by who sends it, and how.
+        digest = hashlib.sha256(data[start:]).hexdigest()
+
+        def change(connection: sa.Connection) -> None:
+            objects.take(connection, object_id, digest, len(data), caller)
+            if self._patient_key is not None:
+                number = self._patient_key(header.patient_id) if header.patient_id else None
+                index.add(connection, object_id, header, syntax, number)
+
         with self._locks[int(object_id[0], 16)]:
             there = self._writer.now(lambda connection: objects.known(connection, object_id))
             if there is not None:
@@ -80,8 +121,9 @@ class Receiver:
                 return accepted.OK if there == digest else accepted.DISCARDED
             if self._waiting() >= self._settings.limits.waiting:
                 return accepted.OUT_OF_RESOURCES
-            self._received.write(object_id, data)
-            self._writer.now(lambda connection: objects.take(connection, object_id, digest, len(data), caller))
+            # Without its preamble, in which a file of another kind may hide (CVE-2019-11687).
+            self._received.write(object_id, bytes(128) + data[128:])
+            self._writer.now(change)
         LOG.info("object %s came from %s, %d bytes", object_id, caller, len(data))
         self._wake()
         return accepted.OK

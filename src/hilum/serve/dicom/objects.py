@@ -1,7 +1,7 @@
 """What came over DICOM and what goes out: the tables' questions and changes, and the folders of the bytes.
 
 dicom/received/  objects that are not answered yet, as they came
-dicom/answers/   reports and captures that did not reach every node yet
+dicom/answers/   reports and captures that did not reach every node yet; with DICOMweb, those of films that are kept
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from typing import Literal
 
 import sqlalchemy as sa
 
+from hilum.serve.dicom import index
+from hilum.serve.dicom.index import Answer
 from hilum.serve.store.folder import StoreFolder
 from hilum.serve.store.tables import dicom_objects, dicom_outbox, films, now
 
@@ -132,19 +134,20 @@ def end(connection: sa.Connection, object_id: str, state: State, reason: str | N
     connection.execute(change.values(state=state, reason=reason, done_at=now()))
 
 
-def post(connection: sa.Connection, object_id: str, instance_uids: Sequence[str], targets: Sequence[str]) -> None:
+def post(connection: sa.Connection, object_id: str, answers: Sequence[Answer], targets: Sequence[str]) -> None:
     """Save that an object is answered, and that the answers are due at every node."""
     end(connection, object_id, "answered")
+    index.add_answers(connection, object_id, answers)
     rows = [
         {
-            "instance_uid": uid,
+            "instance_uid": answer.instance_uid,
             "target": target,
             "object_id": object_id,
             "state": "due",
             "tries": 0,
             "due_at": now(),
         }
-        for uid in instance_uids
+        for answer in answers
         for target in targets
     ]
     if rows:
@@ -211,6 +214,6 @@ def needed_objects(connection: sa.Connection) -> set[str]:
 
 
 def needed_answers(connection: sa.Connection) -> set[str]:
-    """The names of the answers whose bytes are needed still."""
+    """The names of the answers whose bytes are needed still: to be sent, or for as long as their film is kept."""
     found = connection.scalars(sa.select(dicom_outbox.c.instance_uid).where(dicom_outbox.c.state != "sent").distinct())
-    return {answer_name(uid) for uid in found}
+    return {answer_name(uid) for uid in {*found, *index.kept_answers(connection)}}

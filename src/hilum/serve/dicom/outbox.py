@@ -32,10 +32,13 @@ _IDLE_SECONDS = 1.0
 
 
 class Outbox:
-    """A thread for each node."""
+    """A thread for each node. kept: whether answers stay here when every node has them, until the desk clears them."""
 
-    def __init__(self, engine: sa.Engine, writer: Writer, answers: StoreFolder, settings: NodeSettings) -> None:
+    def __init__(
+        self, engine: sa.Engine, writer: Writer, answers: StoreFolder, settings: NodeSettings, *, kept: bool
+    ) -> None:
         self._engine, self._writer, self._answers, self._settings = engine, writer, answers, settings
+        self._kept = kept
         self._closed = threading.Event()
         self._wakes = {target: threading.Event() for target in settings.targets}
         self._threads = [
@@ -101,7 +104,8 @@ class Outbox:
         if why:
             self._refused(target, one, why)
             return True
-        if self._writer.now(partial(objects.sent, instance_uid=one.instance_uid, target=str(target))):
+        everywhere = self._writer.now(partial(objects.sent, instance_uid=one.instance_uid, target=str(target)))
+        if everywhere and not self._kept:
             self._answers.delete(name)
         _LOG.info("answer %s arrived at %s", name, target.title)
         return True

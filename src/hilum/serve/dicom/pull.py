@@ -27,7 +27,7 @@ from hilum.errors import DataError, FilmError, RequestError
 from hilum.files import whole_file, write_json
 from hilum.image.dicom import read_header
 from hilum.progress import SILENT, Progress
-from hilum.serve.dicom import accepted
+from hilum.serve.dicom import accepted, index
 from hilum.serve.dicom.anonymise import anonymised, name_of
 from hilum.serve.dicom.listening import listen, silence
 from hilum.serve.dicom.settings import Caller, NodeSettings, Peer
@@ -40,8 +40,7 @@ QUERY_CLASSES: Final[Mapping[str, str]] = {
     GET: "Study Root Query/Retrieve Information Model - GET",
     MOVE: "Study Root Query/Retrieve Information Model - MOVE",
 }
-_UID = re.compile(r"[0-9][0-9.]{0,63}")
-_DATES = re.compile(r"\d{8}|\d{8}-(\d{8})?|-\d{8}")
+DATES = re.compile(r"\d{8}|\d{8}-(\d{8})?|-\d{8}")
 # Objects asked for by one request.
 _TOGETHER = 50
 _PENDING = (0xFF00, 0xFF01)
@@ -60,7 +59,7 @@ class Wanted:
 
     def check(self) -> None:
         """RequestError for dates that are none."""
-        if self.dates and not _DATES.fullmatch(self.dates):
+        if self.dates and not DATES.fullmatch(self.dates):
             raise RequestError(
                 f"{self.dates!r} is no range of dates",
                 where="--date",
@@ -109,7 +108,7 @@ class Films:
         if event.request.DataSet is None:
             return accepted.NOT_UNDERSTOOD
         instance_uid = str(event.request.AffectedSOPInstanceUID)
-        if not _UID.fullmatch(instance_uid):
+        if not index.UID.fullmatch(instance_uid):
             return accepted.NOT_MATCHING
         name, data = self._name(instance_uid), event.encoded_dataset()
         try:
@@ -197,7 +196,7 @@ def _series(association: Any, wanted: Wanted) -> Iterator[Series]:
             yield Series(
                 str(found.StudyInstanceUID),
                 str(one.SeriesInstanceUID),
-                tuple(uid for uid in uids if _UID.fullmatch(uid)),
+                tuple(uid for uid in uids if index.UID.fullmatch(uid)),
             )
 
 

@@ -115,13 +115,14 @@ class Caller:
 
 @dataclass(frozen=True)
 class NodeSettings:
-    """allowed: who may call; empty is anybody, which only this machine's own address is opened for.
+    """port: of C-STORE, or None for DICOMweb alone; web: whether DICOMweb is offered beside the pages.
 
+    allowed: who may call; empty is anybody, which only this machine's own address is opened for.
     authority: PEM of who signed the certificates of others. With it every caller must show one, and nodes that are
     spoken to over TLS are checked against it; without it against the machine's own authorities.
     """
 
-    port: int
+    port: int | None
     host: str = "127.0.0.1"
     title: str = "HILUM"
     allowed: tuple[Caller, ...] = ()
@@ -130,11 +131,12 @@ class NodeSettings:
     certificate_key: Path | None = None
     authority: Path | None = None
     limits: NodeLimits = field(default_factory=NodeLimits)
+    web: bool = False
 
     def check(self) -> None:
         """RequestError where others can reach the node and anybody may call it."""
         need_title(self.title)
-        if not is_loopback(self.host) and not self.allowed:
+        if self.port is not None and not is_loopback(self.host) and not self.allowed:
             raise RequestError(
                 "others can reach this address, and any node may call",
                 where=f"--host {self.host}",

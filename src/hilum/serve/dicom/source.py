@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import uuid
+from io import BytesIO
 from typing import Any
 
 import pydicom
+from pydicom.filereader import read_dataset
 from pydicom.uid import UID
 
+from hilum.errors import FilmError
 from hilum.image.dicom import broken_as_film_error, open_object
 
 # A name-based UUID (RFC 9562 5.5) of what an answer is about, so that the same answer has the same UID on any machine.
@@ -22,6 +25,23 @@ _MORE = (
     "PatientOrientation", "BurnedInAnnotation", "PatientAge", "StudyDescription", "Rows", "Columns",
     "IssuerOfPatientID",
 )  # fmt: skip
+# Of the file meta information, which has under 1 KiB where nobody means harm.
+_MOST_META = 2**16
+
+
+def meta_of(data: bytes) -> tuple[str, int]:
+    """The transfer syntax that a file says it has, "" for none, and where its data set begins (PS3.10 7.1).
+
+    Nothing else is read, and nothing inflated. FilmError for what is no DICOM file.
+    """
+    if data[128:132] != b"DICM":
+        raise FilmError("this is no DICOM file")
+    head = BytesIO(data[132 : 132 + _MOST_META])
+    with broken_as_film_error():
+        meta = read_dataset(
+            head, is_implicit_VR=False, is_little_endian=True, stop_when=lambda tag, vr, length: tag.group != 2
+        )
+        return str(meta.get("TransferSyntaxUID", "")), 132 + head.tell()
 
 
 def source_of(data: bytes) -> pydicom.Dataset:

@@ -141,6 +141,29 @@ dicom_outbox = Table(
     Index("ix_dicom_outbox_state_target_due_at", "state", "target", "due_at"),
 )
 
+# What DICOMweb finds, where it is offered: an object that came, or, with `answer`, what it was answered with. Times and
+# states are those of its object, and whether its bytes are kept is that of its film.
+dicom_instances = Table(
+    "dicom_instances",
+    metadata,
+    Column("instance_uid", String(64), primary_key=True),
+    Column("object_id", String(32), ForeignKey("dicom_objects.object_id", ondelete="CASCADE"), nullable=False),
+    Column("answer", Boolean, nullable=False),
+    Column("study_uid", String(64), nullable=False),
+    Column("series_uid", String(64), nullable=False),
+    Column("class_uid", String(64), nullable=False),
+    Column("syntax_uid", String(64), nullable=False),
+    Column("modality", String(16)),
+    Column("study_date", String(8)),
+    Column("patient_key", String(64)),
+    Column("height", Integer),
+    Column("width", Integer),
+    Column("found_at", String(32), nullable=False),
+    Index("ix_dicom_instances_object_id", "object_id"),
+    Index("ix_dicom_instances_study_uid", "study_uid", "series_uid"),
+    Index("ix_dicom_instances_found_at", "found_at"),
+)
+
 # What an administrator chose on the pages, by key.
 choices = Table(
     "choices",

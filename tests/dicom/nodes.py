@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 import pydicom
 import pytest
+import uvicorn
 from numpy.typing import NDArray
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 from pynetdicom import AE, AllStoragePresentationContexts, evt
@@ -152,6 +153,20 @@ def tool(name: str, package: str) -> str:
     return found
 
 
+@contextmanager
+def over_http(app: Any) -> Iterator[str]:
+    """The address of an application on a port of its own while the block runs."""
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", lifespan="off"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    until(lambda: server.started)
+    try:
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(20)
+
+
 @dataclass
 class Orthanc:
     """A running Orthanc: its DICOM port, and its REST interface."""
@@ -159,10 +174,11 @@ class Orthanc:
     port: int
     web: int
 
-    def ask(self, path: str, value: Any = None) -> Any:
-        """The answer to a GET, or to a POST of a value; JSON is read, other answers are bytes."""
+    def ask(self, path: str, value: Any = None, method: str | None = None) -> Any:
+        """The answer to a GET, or to a POST or other method with a value; JSON is read, other answers are bytes."""
         data = None if value is None else json.dumps(value).encode()
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.web}{path}", data, timeout=30) as answer:
+        asked = urllib.request.Request(f"http://127.0.0.1:{self.web}{path}", data, method=method)
+        with urllib.request.urlopen(asked, timeout=30) as answer:
             body = answer.read()
             return json.loads(body) if "json" in answer.headers.get_content_type() else body
 

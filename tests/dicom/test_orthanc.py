@@ -18,11 +18,13 @@ import pytest
 from PIL import Image
 
 from dicom.conftest import Start
-from dicom.nodes import Orthanc, file_of, film, free_port, orthanc, send, tool, until
+from dicom.nodes import Orthanc, file_of, film, free_port, orthanc, over_http, send, tool, until
 from dicom.test_anonymise import planted
 from hilum.errors import DataError, RequestError
-from hilum.serve.dicom.pull import Wanted, pull
-from hilum.serve.dicom.settings import NodeSettings, Peer
+from hilum.serve.app import create_app
+from hilum.serve.dicom.pull import pull
+from hilum.serve.dicom.settings import NodeSettings, Peer, WebPeer
+from hilum.serve.dicom.wanted import Wanted
 
 
 @dataclass(frozen=True)
@@ -91,15 +93,11 @@ def test_dcmtk_sends_a_film_and_orthanc_has_its_report_and_its_map(
 
 
 def test_orthanc_takes_the_answers_over_stow_rs(start: Start, empty: Archive, films: list[Any]) -> None:
-    try:
-        empty.there.ask("/dicom-web/studies")
-    except OSError:
-        pytest.skip("no DICOMweb in Orthanc: apt-get install orthanc-dicomweb")
-    address = f"http://127.0.0.1:{empty.there.web}/dicom-web"
-    running = start(address)
+    peer = dicomweb_of(empty)
+    running = start(peer.address)
     assert send(running.port, film(films[0])) == [0x0000]
     until(lambda: {"SR", "OT"} <= set(modalities(empty)), seconds=60)
-    until(lambda: running.outbox() == {address: {"due": 0, "sent": 2, "refused": 0}})
+    until(lambda: running.outbox() == {peer.address: {"due": 0, "sent": 2, "refused": 0}})
 
 
 def filled(archive: Archive, films: list[Any]) -> list[pydicom.Dataset]:
@@ -169,11 +167,82 @@ def test_a_round_trip_of_anonymised_films_leaves_no_identifier_in_any_byte(
             assert word not in path.read_bytes() and word.decode() not in str(path.relative_to(tmp_path))
 
 
+def dicomweb_of(archive: Archive) -> WebPeer:
+    """Orthanc's DICOMweb; the test is skipped where it has none."""
+    try:
+        archive.there.ask("/dicom-web/studies")
+    except OSError:
+        pytest.skip("no DICOMweb in Orthanc: apt-get install orthanc-dicomweb")
+    return WebPeer(f"http://127.0.0.1:{archive.there.web}/dicom-web")
+
+
+def test_pull_over_dicomweb_gives_the_same_films_and_goes_on_where_it_stopped(
+    empty: Archive, films: list[Any], tmp_path: Path
+) -> None:
+    peer = dicomweb_of(empty)
+    filled(empty, films)
+    done = pull(peer, tmp_path / "web", Wanted(), NodeSettings(0))
+    pull(empty.peer, tmp_path / "got", Wanted(), NodeSettings(0))
+    assert (done.found, done.before, done.came) == (3, 0, 3)
+    came = {path.name: path for path in (tmp_path / "web" / "films").iterdir()}
+    assert sorted(came) == sorted(path.name for path in (tmp_path / "got" / "films").iterdir())
+    for path in (tmp_path / "got" / "films").iterdir():
+        assert pydicom.dcmread(path) == pydicom.dcmread(came[path.name])
+    next(iter(came.values())).unlink()
+    again = pull(peer, tmp_path / "web", Wanted("20240101-20241231"), NodeSettings(0))
+    assert (again.found, again.before, again.came) == (3, 2, 1)
+
+
+def test_pull_over_dicomweb_anonymises_too(empty: Archive, films: list[Any], tmp_path: Path) -> None:
+    peer = dicomweb_of(empty)
+    data, words = planted(films[0])
+    with pydicom.config.disable_value_validation():
+        assert send(empty.there.port, pydicom.dcmread(BytesIO(data)), called="ORTHANC") == [0]
+    done = pull(peer, tmp_path / "films", Wanted(body_part="", modalities=()), NodeSettings(0), key=bytes(range(32)))
+    assert (done.found, done.came) == (1, 1)
+    for path in (each for each in (tmp_path / "films").rglob("*.dcm")):
+        assert not any(word in path.read_bytes() for word in words)
+
+
+def test_orthanc_stores_searches_and_retrieves_over_our_dicomweb(
+    start: Start, empty: Archive, films: list[Any]
+) -> None:
+    dicomweb_of(empty)
+    running = start(web=True)
+    source = film(films[0])
+    send(empty.there.port, source, called="ORTHANC")
+    (instance,) = empty.there.ask("/instances")
+    with over_http(create_app(running.server, running.node)) as address:
+        empty.there.ask("/dicom-web/servers/hilum", {"Url": f"{address}/dicom-web/"}, "PUT")
+        empty.there.ask("/dicom-web/servers/hilum/stow", {"Resources": [instance], "Synchronous": True})
+        running.ended(1)
+        (study,) = empty.there.ask("/dicom-web/servers/hilum/qido", {"Uri": "/studies"})
+        assert study["0020000D"]["Value"] == [str(source.StudyInstanceUID)]
+        wanted = {"Resources": [{"Study": str(source.StudyInstanceUID)}], "Synchronous": True}
+        empty.there.ask("/dicom-web/servers/hilum/retrieve", wanted)
+    assert {"CR", "SR", "OT"} == set(modalities(empty))
+
+
+def test_pull_from_our_own_dicomweb_leaves_out_what_is_not_kept(start: Start, films: list[Any], tmp_path: Path) -> None:
+    running = start(web=True)
+    sources = [film(films[0]), film(films[1], ViewPosition="LL"), film(films[2])]
+    assert send(running.port, *sources) == [0, 0, 0]
+    running.ended(3)
+    with over_http(create_app(running.server, running.node)) as address:
+        done = pull(WebPeer(f"{address}/dicom-web"), tmp_path / "films", Wanted(), NodeSettings(0))
+    assert (done.found, done.came, dict(done.left_out)) == (3, 2, {"the PACS does not give it": 1})
+
+
 def test_a_pacs_that_is_not_there_and_wrong_dates_are_refused_in_words(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="nothing answers there"):
         pull(Peer("PACS", "127.0.0.1", free_port()), tmp_path, Wanted(), NodeSettings(0))
     with pytest.raises(RequestError, match="no range of dates"):
         pull(Peer("PACS", "127.0.0.1", 1), tmp_path, Wanted("last week"), NodeSettings(0))
+    nowhere = WebPeer(f"http://127.0.0.1:{free_port()}/dicom-web")
+    with pytest.raises(RequestError, match="nothing answers there"):
+        pull(nowhere, tmp_path, Wanted(), NodeSettings(0))
+    with pytest.raises(RequestError, match="no C-MOVE"):
+        pull(nowhere, tmp_path, Wanted(), NodeSettings(0), move=True)
 
 
 def test_no_film_of_the_chest_is_told(empty: Archive, films: list[Any], tmp_path: Path) -> None:

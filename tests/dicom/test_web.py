@@ -439,6 +439,41 @@ def test_pydicoms_test_files_over_the_web_each_get_a_reason_and_the_server_stays
     assert "CompressedSamples" not in caplog.text  # the patient of several of them
 
 
+def test_garbage_is_answered_and_never_a_failure_of_the_server(web: Serve, films: list[Any]) -> None:
+    served = web()
+    whole = body_of(file_of(film(films[0])), file_of(film(films[1])))
+    random = np.random.default_rng(0)
+    for number in range(40):
+        body = bytearray(whole)
+        for at in random.integers(0, len(body), 20 if number % 2 else 2000):
+            body[at] = random.integers(0, 256)
+        cut = bytes(body[: random.integers(1, len(body))] if number % 4 == 3 else body)
+        answer = served.client.post("/dicom-web/studies", content=cut, headers={"content-type": KIND})
+        assert answer.status_code in (200, 202, 400, 409), answer.text
+    for kind in ("multipart/related; boundary=" + "x" * 400, "multipart/related; boundary=é", ";;;", "", "a/b" * 2000):
+        answer = served.client.post("/dicom-web/studies", content=whole, headers={"content-type": kind.encode()})
+        assert answer.status_code in (400, 415), kind
+    paths = ("x", "1.2/series/%00", "1.2/series/1.3/instances/../..", "9" * 900)
+    for path in (f"/studies/{path}{what}" for path in paths for what in ("", "/metadata", "/series")):
+        assert served.get(path).status_code in (400, 404), path
+    queries = [
+        "limit=9999999999",
+        "offset=-1",
+        "limit=1&limit=x",
+        "StudyDate=%00",
+        "PatientID=%00",
+        "=",
+        "&&&",
+        "%ff=%ff",
+    ]
+    for query in (*queries, "&".join(["00080020=1"] * 500), "StudyInstanceUID=" + "1,2" * 300):
+        assert served.get(f"/studies?{query}").status_code in (200, 400), query
+    for accept in (b",,,", b'multipart/related; type="', b"*/*;q=0", b"\xff", b"a" * 5000):
+        assert served.client.get("/dicom-web/studies", headers={"accept": accept}).status_code in (200, 406), accept
+    served.running.ended(sum(served.running.counts().values()))
+    assert served.post(file_of(film(films[2]))).status_code == 200
+
+
 def test_a_deflated_bomb_is_not_inflated(web: Serve) -> None:
     served = web()
     hidden = film()

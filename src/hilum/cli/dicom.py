@@ -95,7 +95,12 @@ def listen(
 
 @app.command()
 def pull(
-    peer: Annotated[str, typer.Argument(metavar="TITLE@HOST:PORT", help="The PACS; with /tls after it over TLS.")],
+    peer: Annotated[
+        str,
+        typer.Argument(
+            metavar="PACS", help="TITLE@HOST:PORT, with /tls after it over TLS, or https://HOST/PATH of DICOMweb."
+        ),
+    ],
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the films and their manifest.")],
     dates: Annotated[
         str, typer.Option("--date", help="Study dates: 20240305, 20240101-20241231, 20240101- or -20241231.")
@@ -125,14 +130,15 @@ def pull(
     need_dicom()
     from hilum.serve.dicom import pull as pulling
     from hilum.serve.dicom.anonymise import read_key
-    from hilum.serve.dicom.settings import Peer
+    from hilum.serve.dicom.settings import peers_of
+    from hilum.serve.dicom.wanted import Wanted
 
     settings = node_settings(move_port or 0, "127.0.0.1", title, [], [], (certificate, certificate_key, authority))
     place = key or out.resolve().with_name(f"{out.resolve().name}.key")
     done = pulling.pull(
-        Peer.of(peer),
+        peers_of([peer])[0],
         out,
-        pulling.Wanted(dates, tuple(modality or ("CR", "DX")), body_part.upper()),
+        Wanted(dates, tuple(modality or ("CR", "DX")), body_part.upper()),
         settings,
         key=read_key(place) if anonymise else None,
         move=move_port is not None,

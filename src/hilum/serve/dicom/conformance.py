@@ -7,8 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from hilum.serve.dicom import accepted
 from hilum.serve.dicom.anonymise import KEPT, MOST_SHIFT_DAYS
 from hilum.serve.dicom.outbox import MOST_TRIES
-from hilum.serve.dicom.pull import QUERY_CLASSES, Wanted
+from hilum.serve.dicom.pull_dimse import QUERY_CLASSES
 from hilum.serve.dicom.settings import NodeLimits
+from hilum.serve.dicom.wanted import Wanted
+from hilum.serve.dicom.web import search
+from hilum.serve.dicom.web.api import PREFIX
+from hilum.serve.dicom.web.media import JSON, MANY, OBJECT
+from hilum.serve.dicom.web.retrieve import JPEG, PNG
+from hilum.serve.settings import Limits
 
 
 def statement() -> str:
@@ -19,6 +25,7 @@ def statement() -> str:
         _storing(limits),
         _answering(limits),
         _fetching(),
+        _web(),
         _limits(limits),
         _security(),
         _anonymising(),
@@ -33,15 +40,16 @@ def _overview() -> list[str]:
         ("Storage of reports and captures", "SCU", "the same, to the nodes of `--send-to`"),
         ("STOW-RS of reports and captures", "user", "the same, to those of `--send-to` that are web addresses"),
         ("Query/Retrieve, study root, FIND, GET and MOVE", "SCU", "`hilum dicom pull`"),
+        ("STOW-RS, QIDO-RS and WADO-RS", "origin server", "`hilum serve --dicom-web`"),
+        ("QIDO-RS and WADO-RS", "user", "`hilum dicom pull` of a web address"),
     ]
     return [
         "hilum is an application entity for research. It is not a medical device. The title is `HILUM` unless",
         "`--title` says another; the port is that of `--port`.",
         "",
         *_table(("service", "role", "by"), rows),
-        "It does not offer storage commitment, query/retrieve as an SCP, modality worklist, printing, or media. Of",
-        "DICOMweb it has the user's side of STOW-RS only. Character sets are those of pydicom; answers keep the set of",
-        "the film they answer.",
+        "It does not offer storage commitment, query/retrieve as an SCP, modality worklist, printing, or media.",
+        "Character sets are those of pydicom; answers keep the set of the film they answer.",
         "",
     ]
 
@@ -58,7 +66,8 @@ def _storing(limits: NodeLimits) -> list[str]:
         *_table(("SOP class", "UID"), [("Verification", f"`{accepted.VERIFICATION}`"), *_named(accepted.FILM_CLASSES)]),
         *_table(("transfer syntax", "UID"), _named(accepted.FILM_SYNTAXES)),
         "An object is on disk and in the database before a C-STORE is answered with success. Every element is",
-        "kept until the object is answered (level 2, full), and then deleted; the film is kept for `--keep`. The",
+        "kept until the object is answered (level 2, full), and of a film for as long as `--keep` says; the preamble",
+        "is not kept. The",
         "object is then judged: by its header (modality, body part, view) and by whether lungs are found. What is",
         "no frontal film of the chest was acknowledged with success, and is kept as *not applicable* with its",
         "reason, and not predicted.",
@@ -119,10 +128,71 @@ def _fetching() -> list[str]:
         "films' classes with the role of an SCP; C-MOVE names this node's title, at whose port only the PACS's",
         "title may call.",
         "",
+        "Over DICOMweb the same is asked: studies by StudyDate and ModalitiesInStudy, their series, their instances,",
+        "in pages; each object that is not here yet is retrieved by itself, in the transfer syntax that the PACS has",
+        "(`transfer-syntax=*`). One that the PACS answers with 404, 406 or 410 is left out and told.",
+        "",
+    ]
+
+
+def _web() -> list[str]:
+    keys = [(level, ", ".join(search.KEYS[level])) for level in search.LEVELS]
+    return [
+        "## DICOMweb",
+        "",
+        f"`hilum serve --dicom-web` has these under `{PREFIX}`, over what came by C-STORE and STOW-RS since it was",
+        "started so, and over the reports and captures made of it. The node's answers go to `--dicom-send-to` too.",
+        "",
+        *_table(
+            ("transaction", "resources", "media types"),
+            [
+                ("STOW-RS", "`POST studies`, `studies/{study}`", f'in `{MANY}; type="{OBJECT}"`, out `{JSON}`'),
+                (
+                    "QIDO-RS",
+                    "`studies`, `series`, `instances`, below a study or series too",
+                    f"`{JSON}`",
+                ),
+                (
+                    "WADO-RS",
+                    "a study, series or instance",
+                    f'`{MANY}; type="{OBJECT}"`, of one instance `{OBJECT}` too',
+                ),
+                ("WADO-RS", "their `metadata`", f"`{JSON}`; bytes over 1 KiB are left out"),
+                ("WADO-RS", "an instance's `rendered`", f"`{JPEG}`, `{PNG}`"),
+            ],
+        ),
+        "XML, bulk data, frames and transcoding are not offered: objects come in the transfer syntax in which they",
+        "came. What is asked for otherwise is answered with 406.",
+        "",
+        "STOW-RS takes the classes and transfer syntaxes of [Receiving](#receiving), each part judged by itself, with",
+        "the same statuses as failure reasons, and `B006` as a warning. A part that does not say which object it is",
+        "stands in OtherFailuresSequence (0008,119A). 200: all are on disk; 202: some, or with a warning; 409: none;",
+        "503: none for want of room, so come again; 400: the body is broken, and what came whole before is on disk;",
+        "413: over a limit; 415: another media type.",
+        "",
+        *_table(("level", "matched, and by what is above"), keys),
+        f"Up to {search.MOST} are answered at once, the newest first, with a `Warning` where there are more (`limit`,",
+        "`offset`). Dates are matched by range, UIDs by list, all else whole; names are not matched fuzzily, which a",
+        "`Warning` says. Any other key is answered with 400, unless its value is empty or `*`: what cannot be matched",
+        "must not find more. `includefield` may stand there; what is known is always told. InstanceAvailability is",
+        "`ONLINE` or, where the bytes are not kept, `UNAVAILABLE`.",
+        "",
+        "What is not kept, with `--keep none`, after its hours, or because it is no frontal film of the chest, is",
+        "found and answered with 410; a study of which something is not kept, or not in a transfer syntax that is",
+        "asked for, with 206.",
+        "",
+        "Users and tokens are those of the REST API (`Authorization: Bearer`). Any user stores, searches and sees",
+        "pictures. Objects and metadata name the patient, and are for administrators, unless the server was started",
+        "with `--identify`. The search knows UIDs, classes, modality, day and size, and the patient's number as a",
+        "keyed hash: who knows a number can find its studies, and nobody can read it, or with `--identify` the number",
+        "itself; names and accession numbers are in the objects only. Every search, and every film that is seen, is in",
+        "the server's log.",
+        "",
     ]
 
 
 def _limits(limits: NodeLimits) -> list[str]:
+    web = Limits()
     rows = [
         ("associations at once", f"{limits.associations}", "rejected: local limit exceeded"),
         ("connections at once", f"{limits.connections}", "closed"),
@@ -131,6 +201,8 @@ def _limits(limits: NodeLimits) -> list[str]:
         ("one PDU of any kind", f"{limits.request_bytes} bytes", "closed"),
         ("one object", f"{limits.object_bytes} bytes", f"`{accepted.OUT_OF_RESOURCES:04X}`; twice that: closed"),
         ("objects that are not answered yet", f"{limits.waiting}", f"`{accepted.OUT_OF_RESOURCES:04X}`"),
+        ("one body of STOW-RS", f"{web.body_bytes} bytes", "413"),
+        ("parts of one body", f"{web.files}", "413"),
     ]
     return ["## Limits", "", *_table(("of", "most", "else"), rows)]
 

@@ -57,8 +57,7 @@ def _by_c_store(settings: NodeSettings, target: Peer) -> Iterator[Deliver | None
 @contextmanager
 def _over_web(settings: NodeSettings, target: WebPeer) -> Iterator[Deliver | None]:
     """PS3.18 10.5: one object a request, so that each has an answer of its own."""
-    verify: Any = settings.calling() if target.address.startswith("https:") else True
-    with httpx.Client(verify=verify, timeout=settings.limits.idle_seconds, auth=_of_netrc()) as client:
+    with client_of(settings, target) as client:
 
         def deliver(data: bytes) -> str | None:
             mark = secrets.token_hex(16)
@@ -79,6 +78,12 @@ def _over_web(settings: NodeSettings, target: WebPeer) -> Iterator[Deliver | Non
             return None if answer.status_code >= 500 else f"HTTP {answer.status_code}"
 
         yield deliver
+
+
+def client_of(settings: NodeSettings, target: WebPeer) -> httpx.Client:
+    """What asks a DICOMweb service, over TLS as the settings say, with the user's name and password there."""
+    verify: Any = settings.calling() if target.address.startswith("https:") else True
+    return httpx.Client(verify=verify, timeout=settings.limits.idle_seconds, auth=_of_netrc())
 
 
 def _of_netrc() -> httpx.Auth | None:

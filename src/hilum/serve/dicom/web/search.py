@@ -15,7 +15,7 @@ from pydicom.datadict import keyword_for_tag
 from pydicom.tag import Tag
 
 from hilum.serve.dicom.index import JOINED, KEPT, UID
-from hilum.serve.dicom.pull import DATES
+from hilum.serve.dicom.wanted import DATES
 from hilum.serve.dicom.web.json import Attributes, attribute, attributes
 from hilum.serve.errors import BadRequestError
 from hilum.serve.store.tables import dicom_instances

@@ -131,7 +131,7 @@ async def batch_state(batch: Identity, server: Serving, who: Asking) -> BatchSta
     return BatchState(**found)
 
 
-def wanted_of(
+async def wanted_of(
     server: Serving,
     model: Annotated[str, Query(description="Id or name; default the first loaded.", max_length=120)] = "",
     state: Literal["", "waiting", "done", "failed", "refer", "read", "unread"] = "",

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from hilum.errors import RequestError
+from hilum.explain.places import Axis, grid_of
 from hilum.model.classifier import Classifier
 
 # Architecture -> module of the backbone. `cnn` is not here: its last activation has a number of its own.
@@ -56,13 +57,15 @@ FAMILIES: Mapping[str, str] = {
 class Layer:
     """A module of the classifier, and how its output becomes maps (B, C, h, w) with h and w above 1.
 
-    name: as in `classifier.named_modules()`. places: (h, w) for the films that the classifier takes.
+    name: as in `classifier.named_modules()`. places: (h, w) for the films that the classifier takes; grid: where on
+    the film they are, down and across.
     """
 
     name: str
     module: nn.Module
     to_maps: Callable[[Tensor], Tensor]
     places: tuple[int, int]
+    grid: tuple[Axis, Axis]
 
 
 # A network's layer does not change, and finding it takes as long as its answer for a film.
@@ -101,7 +104,8 @@ def _looked_for(classifier: Classifier) -> Layer:
             where=name,
             next_step="Use --method occlusion or integrated-gradients, which need none.",
         )
-    return Layer(name, module, to_maps, (int(places[0]), int(places[1])))
+    counted = (int(places[0]), int(places[1]))
+    return Layer(name, module, to_maps, counted, grid_of(classifier, _black_film(classifier), module, counted))
 
 
 def _settled(backbone: nn.Module, path: str) -> str:
@@ -137,15 +141,18 @@ def _outputs(classifier: Classifier, modules: Mapping[str, nn.Module]) -> dict[s
         return hook
 
     hooks = [module.register_forward_hook(keep(name)) for name, module in modules.items()]
-    side = classifier.architecture.side_px
-    example = next(classifier.parameters())
     try:
         with torch.inference_mode():
-            classifier(torch.zeros(1, 1, side, side, device=example.device))
+            classifier(_black_film(classifier))
     finally:
         for each in hooks:
             each.remove()
     return outputs
+
+
+def _black_film(classifier: Classifier) -> Tensor:
+    side = classifier.architecture.side_px
+    return torch.zeros(1, 1, side, side, device=next(classifier.parameters()).device)
 
 
 def _sides(output: Tensor) -> tuple[int, int]:

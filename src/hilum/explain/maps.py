@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from hilum.errors import RequestError
 from hilum.explain.layers import Layer, layer_of
+from hilum.explain.places import on_film
 from hilum.model.classifier import Classifier
 
 Films = NDArray[np.uint8]
@@ -77,8 +77,6 @@ def maps(classifier: Classifier, films: Films, classes: Ints | None, method: str
         else:
             asked = torch.from_numpy(np.asarray(classes, np.int64)).to(x.device)
         values, z = how.compute(classifier, x, asked)
-        if values.shape[1:] != (side, side):
-            values = F.interpolate(values[:, None], (side, side), mode="bilinear", align_corners=False)[:, 0]
     return Maps(
         values.detach().float().cpu().numpy(), z.detach().float().cpu().numpy(), asked.cpu().numpy().astype(np.int64)
     )
@@ -148,20 +146,20 @@ def _grad_cam(classifier: Classifier, x: Tensor, classes: Tensor) -> tuple[Tenso
     values, z, layer = _activation_map(classifier, x, classes, kind="GradCAM")
     # The gradient's mean over the places becomes its sum: the weights of Zhou et al. 2016 (CVPR), whose map's mean is
     # the logit less its bias where averaging and one linear layer follow.
-    return values * (layer.places[0] * layer.places[1]), z
+    return on_film(values * (layer.places[0] * layer.places[1]), layer.grid, x.shape[-1]), z
 
 
 def _grad_cam_plus_plus(classifier: Classifier, x: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
-    values, z, _ = _activation_map(classifier, x, classes, kind="GradCAMPlusPlus")
-    return values, z
+    values, z, layer = _activation_map(classifier, x, classes, kind="GradCAMPlusPlus")
+    return on_film(values, layer.grid, x.shape[-1]), z
 
 
 def _eigen_cam(classifier: Classifier, x: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
-    values, z, _ = _activation_map(classifier, x, classes, kind="EigenCAM")
+    values, z, layer = _activation_map(classifier, x, classes, kind="EigenCAM")
     # The sign of a principal component is arbitrary: the stronger end is positive (Chung & Ying 2025, Appl. Sci.
     # 15:7562, eq. 13).
     low, high = values.amin((1, 2)), values.amax((1, 2))
-    return values * torch.where(-low > high, -1.0, 1.0)[:, None, None], z
+    return on_film(values * torch.where(-low > high, -1.0, 1.0)[:, None, None], layer.grid, x.shape[-1]), z
 
 
 def _occlusion(classifier: Classifier, x: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:

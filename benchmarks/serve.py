@@ -57,14 +57,15 @@ uvicorn.run(app, port=int(sys.argv[2]), log_level="error")
 
 
 def jpegs(folder: Path, kilobytes: int, most: int = 100) -> list[bytes]:
-    """Films as JPEGs of about so many kilobytes: enlarged until quality 90 gives that."""
+    """Films as JPEGs of about so many kilobytes: reduced or enlarged so that quality 90 gives that."""
     made = []
     for path in sorted(file for file in folder.rglob("*") if file.suffix.lower() in (".jpg", ".jpeg", ".png"))[:most]:
         film = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
         if film is None:
             continue
-        for factor in np.arange(1.0, 12.0, 0.25):
-            large = cv2.resize(film, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
+        for factor in np.arange(0.2, 12.0, 0.1):
+            how = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
+            large = cv2.resize(film, None, fx=factor, fy=factor, interpolation=how)
             data = cv2.imencode(".jpg", large, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes()
             if len(data) >= 1000 * kilobytes:
                 break

@@ -139,7 +139,7 @@ async def wanted_of(
     day: Annotated[str, Query(description="YYYY-MM-DD, UTC.", pattern=r"^(\d{4}-\d\d-\d\d)?$")] = "",
     text: Annotated[str, Query(description="Part of the name.", max_length=160)] = "",
     batch: Annotated[str, Query(max_length=32)] = "",
-    order: Literal["newest", "oldest", "least-confident", "most-confident", "name"] = "newest",
+    order: Literal["newest", "oldest", "least-confident", "most-confident", "name", "class", "state"] = "newest",
 ) -> Wanted:
     """Which films a query means."""
     clean = {"predicted": predicted, "text": text, "batch": batch}

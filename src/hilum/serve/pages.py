@@ -38,6 +38,8 @@ _ORDERS = {
     "least-confident": "least confident first",
     "most-confident": "most confident first",
     "name": "by name",
+    "class": "by class",
+    "state": "by state",
 }
 
 

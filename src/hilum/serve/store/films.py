@@ -190,6 +190,8 @@ ORDERS: dict[str, tuple[sa.ColumnElement[Any], sa.ColumnElement[Any]]] = {
     "least-confident": (results.c.confidence, films.c.film_id),
     "most-confident": (results.c.confidence.desc(), films.c.film_id),
     "name": (films.c.name, films.c.film_id),
+    "class": (results.c.predicted, films.c.film_id),
+    "state": (films.c.state, films.c.film_id),
 }
 
 

@@ -118,10 +118,10 @@ def test_films_are_dropped_seen_read_and_found_again(page: Any, films: list[Path
         page.locator("body").press("a")
 
     page.goto("/worklist")
-    page.get_by_label("State").select_option("read")
+    page.locator("select[name=state]").select_option("read")
     page.locator("#rows", has_text=sent[1].name).wait_for()
     page.locator("#rows").get_by_text(sent[0].name).wait_for(state="detached")
-    page.get_by_label("State").select_option("")
+    page.locator("select[name=state]").select_option("")
     page.locator("#rows", has_text=sent[0].name).wait_for()
     look(page, "worklist")
     page.goto("/models")

@@ -11,6 +11,7 @@ import torch
 
 from hilum.data.collect import collect
 from hilum.model import classifier as classifiers
+from hilum.model import frozen
 from hilum.model.classifier import Classifier
 from hilum.progress import SILENT
 from hilum.recipe.load import load_recipe
@@ -94,6 +95,42 @@ def test_a_head_learns_from_features_what_it_learns_through_the_backbone(
         torch.testing.assert_close(kept.classifier.head.state_dict()[name], weight, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("settings", [(), ("training.precision=bf16",)], ids=["augmented", "bfloat16"])
+def test_a_stage_that_keeps_no_features_learns_the_same(
+    settings: tuple[str, ...], films: pd.DataFrame, tmp_path: Path
+) -> None:
+    kept, passing = Setting(films, tmp_path / "kept", *settings), Setting(films, tmp_path / "passing", *settings)
+    job = featured(passing.classifier, passing.job, passing.train, passing.validation, passing.shas, SILENT, keep=False)
+    learned = train_stage(head_alone(passing.classifier), job, SILENT).drop(columns="seconds")
+    pd.testing.assert_frame_equal(learned, kept.learned(), rtol=1e-6)
+
+
+@pytest.mark.parametrize(("precision", "most"), [("32", 1e-5), ("bf16", 0.03)])
+def test_openvino_makes_the_features_of_many_films(
+    precision: str, most: float, films: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_cache: Path
+) -> None:
+    setting = Setting(films, tmp_path, f'training.precision="{precision}"')
+    batch = Batch(1, 0, setting.job.batches(1)[0])
+    by_torch = setting.featured().train.read(batch).float()
+    monkeypatch.setattr(frozen, "FEW_FILMS", 0)
+    sizes = counted(monkeypatch)
+    found = setting.featured().train.read(batch)
+    assert found.dtype == (torch.bfloat16 if precision == "bf16" else torch.float32)
+    assert torch.linalg.norm(found.float() - by_torch) <= most * torch.linalg.norm(by_torch)
+    assert max(sizes) <= 8  # traced with one film, compared on eight, and computed by OpenVINO
+
+
+def test_torch_computes_what_openvino_gets_wrong(
+    films: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setting = Setting(films, tmp_path)
+    by_torch = setting.featured().train.read(Batch(0, 0, setting.job.batches(0)[0]))
+    monkeypatch.setattr(frozen, "FEW_FILMS", 0)
+    monkeypatch.setattr(frozen, "by_openvino", lambda requests, x: np.zeros((len(x), by_torch.shape[1]), np.float32))
+    other = featured(setting.classifier, setting.job, setting.train, setting.validation, ["new"] * 99, SILENT)
+    assert torch.equal(other.train.read(Batch(0, 0, setting.job.batches(0)[0])), by_torch)
+
+
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The sizes of the batches that go through a backbone from now on."""
     sizes: list[int] = []
@@ -156,7 +193,7 @@ def test_features_stand_in_the_order_of_the_films_that_are_drawn(films: pd.DataF
 
 
 @pytest.mark.parametrize(
-    ("settings", "frozen"),
+    ("settings", "expected"),
     [
         ((), True),
         (("stage.unfreeze=0",), True),
@@ -165,8 +202,8 @@ def test_features_stand_in_the_order_of_the_films_that_are_drawn(films: pd.DataF
         (("augment.mixup=0.4",), False),
     ],
 )
-def test_features_are_for_backbones_that_never_learn(settings: tuple[str, ...], frozen: bool) -> None:
-    assert has_frozen_backbone(load_recipe(settings=[*FROZEN, *settings])) is frozen
+def test_features_are_for_backbones_that_never_learn(settings: tuple[str, ...], expected: bool) -> None:
+    assert has_frozen_backbone(load_recipe(settings=[*FROZEN, *settings])) is expected
 
 
 def test_one_stage_that_unfreezes_is_enough_to_need_the_backbone() -> None:

@@ -37,7 +37,7 @@ FEW = 32
 SECONDS_PER_FILM = 120.0
 SECONDS_TO_START = 120.0
 # glibc gives memory of over 128 KiB back after each film and gets it anew, page by page, in a quarter of a film's time.
-_KEEPS_MEMORY = {"MALLOC_TRIM_THRESHOLD_": str(64 * 2**20), "MALLOC_MMAP_THRESHOLD_": str(64 * 2**20)}
+_KEEPS_MEMORY = {"MALLOC_TRIM_THRESHOLD_": str(64 * 2**20), "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20)}
 _START = "import sys; sys.path[:] = sys.argv[1:]; from hilum.image.workers import serve; serve()"
 
 

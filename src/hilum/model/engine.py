@@ -69,7 +69,7 @@ class Engine:
 
     def _choose(self, films: Films) -> None:
         self.used = "torch"
-        if self._asked == "torch" or (self._asked == "auto" and _why_not_openvino(_device(self.classifier))):
+        if self._asked == "torch" or (self._asked == "auto" and why_not_openvino(_device(self.classifier))):
             return
         try:
             requests = requests_of(converted(self.classifier, films[0].shape), "f32")
@@ -122,11 +122,12 @@ def _scaled(films: Films, factor: float) -> Films:
 
 def check_engine(asked: Asked, device: str) -> None:
     """RequestError where OpenVINO is asked for and cannot compute on this device (cpu, cuda)."""
-    if asked == "openvino" and (reason := _why_not_openvino(device)):
+    if asked == "openvino" and (reason := why_not_openvino(device)):
         raise RequestError(reason, where="engine openvino", next_step=_ADVICE)
 
 
-def _why_not_openvino(device: str) -> str:
+def why_not_openvino(device: str) -> str:
+    """Why OpenVINO cannot compute on this device (cpu, cuda), or "" where it can."""
     if device != "cpu":
         return f"OpenVINO computes on the processor, and the network is on {device}"
     return "" if importlib.util.find_spec("openvino") else "OpenVINO is not installed (pip install openvino)"
@@ -170,13 +171,26 @@ def openvino() -> Any:
 
 def converted(classifier: Classifier, film: tuple[int, ...], *, films: int = 1) -> Any:
     """The network as OpenVINO's model of films, uint8 (films, 1, side, side); -1 films: any number at once."""
-    black = torch.zeros((1, 1, *film), dtype=torch.uint8)
-    # A function is traced in a third of a module's time, but takes weights only where they cannot learn.
-    fixed = copy.deepcopy(classifier).requires_grad_(False)
+    fixed = _fixed(classifier)
+    return _converted(lambda films: fixed(films.float() / 255.0), torch.zeros((1, 1, *film), dtype=torch.uint8), films)
+
+
+def converted_backbone(classifier: Classifier, film: tuple[int, ...]) -> Any:
+    """`Classifier.backbone_output` as OpenVINO's model of one film, float (1, 1, side, side) in [0, 1]."""
+    fixed = _fixed(classifier)
+    return _converted(lambda films: fixed.backbone_output(films), torch.zeros((1, 1, *film)), 1)
+
+
+def _fixed(classifier: Classifier) -> Classifier:
+    """A copy whose weights cannot learn: a function, which is traced in a third of a module's time, takes no others."""
+    return copy.deepcopy(classifier).requires_grad_(False).eval()
+
+
+def _converted(function: Callable[[torch.Tensor], torch.Tensor], black: torch.Tensor, films: int) -> Any:
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the result is compared, and no user can do without torch.jit
-        traced = torch.jit.trace(lambda films: fixed(films.float() / 255.0), black, check_trace=False)
-        shape = openvino().PartialShape([films, 1, *film])
+        traced = torch.jit.trace(function, black, check_trace=False)
+        shape = openvino().PartialShape([films, *black.shape[1:]])
         return openvino().convert_model(traced, example_input=black, input=[shape], share_weights=False)
 
 

@@ -29,10 +29,10 @@ from torch import Tensor, nn
 from hilum.files import cache_folder, whole_file, write_json
 from hilum.image.cache import key_of
 from hilum.model.classifier import Classifier, set_unfrozen
-from hilum.model.folding import folded
+from hilum.model.frozen import Frozen
 from hilum.model.inference import BATCH
 from hilum.progress import Progress
-from hilum.recipe.schema import Augment, Recipe
+from hilum.recipe.schema import Augment, Recipe, Stage
 from hilum.training.augment import augment
 from hilum.training.prepared import Batch, Films
 from hilum.training.stage import StageJob, shrunk
@@ -65,13 +65,13 @@ class Features:
         return _tensor(self.passes[batch.epoch][start : start + len(batch.films)])
 
 
-def has_frozen_backbone(recipe: Recipe) -> bool:
-    """Whether every stage can learn from features: the backbone never learns, and no two films are mixed.
+def has_frozen_backbone(recipe: Recipe, *stages: Stage) -> bool:
+    """Whether these stages, or all of the recipe, can learn from features: no backbone learns, no two films are mixed.
 
     >>> has_frozen_backbone(Recipe())
     False
     """
-    return all(stage.unfreeze in ("none", 0) for stage in recipe.stage) and not recipe.augment.mixup
+    return all(stage.unfreeze in ("none", 0) for stage in stages or recipe.stage) and not recipe.augment.mixup
 
 
 def head_alone(classifier: Classifier) -> Classifier:
@@ -81,13 +81,24 @@ def head_alone(classifier: Classifier) -> Classifier:
 
 
 def featured(
-    classifier: Classifier, job: StageJob, train: Films, validation: Films, shas: Sequence[str], progress: Progress
+    classifier: Classifier,
+    job: StageJob,
+    train: Films,
+    validation: Films,
+    shas: Sequence[str],
+    progress: Progress,
+    *,
+    keep: bool = True,
 ) -> StageJob:
     """The job with features in place of its films, computed now or found in the cache.
 
-    train, validation: the job's films. shas: of the files of both, train first, which make the films of the key.
+    train, validation: the job's films. shas: of the files of both, train first, which make the films of the key. keep:
+    without it the features of augmented films are computed at each step and not kept, for a stage that is trained once.
     """
     set_unfrozen(classifier, "none")
+    augmented = job.augment != Augment()
+    passes = job.stage.epochs if augmented else 1
+    frozen = Frozen(classifier, job.precision, passes * len(train) + len(validation))
     of_network = {
         "version": FEATURES_VERSION,
         "backbone": classifier.architecture.backbone,
@@ -96,16 +107,20 @@ def featured(
         "side_px": job.stage.side_px or classifier.architecture.side_px,
         "precision": job.precision,
         "device": job.accelerator,
+        "engine": frozen.engine,
     }
-    make = _Maker(classifier, job, of_network, progress)
+    make = _Maker(frozen, job, of_network, progress)
     of_train, of_validation = _digest(shas[: len(train)]), _digest(shas[len(train) :])
     validated = (make.plain("validation", validation, of_validation),)
-    if job.augment == Augment():
+    learned: Features | Passing
+    if not augmented:
         learned = Features(train.y, train.sources, (make.plain("train", train, of_train),))
-    else:
+    elif keep:
         epochs = range(job.stage.epochs)
-        passes = tuple(make.augmented(epoch, train, of_train) for epoch in epochs)
-        learned = Features(train.y, train.sources, passes, tuple(_starts(job.batches(epoch)) for epoch in epochs))
+        made = tuple(make.augmented(epoch, train, of_train) for epoch in epochs)
+        learned = Features(train.y, train.sources, made, tuple(_starts(job.batches(epoch)) for epoch in epochs))
+    else:
+        learned = Passing(train, job, frozen)
     return replace(
         job,
         train=learned,
@@ -115,10 +130,35 @@ def featured(
 
 
 @dataclass(frozen=True)
+class Passing:
+    """Films that pass through a frozen backbone whenever they are read, drawn and changed as in the job's training."""
+
+    films: Films
+    job: StageJob
+    frozen: Frozen
+
+    @property
+    def y(self) -> NDArray[np.int64]:
+        return self.films.y
+
+    @property
+    def sources(self) -> NDArray[np.object_]:
+        return self.films.sources
+
+    def __len__(self) -> int:
+        return len(self.films)
+
+    def read(self, batch: Batch) -> Tensor:
+        """The features of a step, float32 or bfloat16."""
+        films = shrunk(self.films.read(batch).to(self.frozen.device), self.job.stage.side_px)
+        return self.frozen(augment(films, self.job.augment, self.job.generator(batch.epoch, batch.step)))
+
+
+@dataclass(frozen=True)
 class _Maker:
     """Makes passes of one network, or finds them."""
 
-    classifier: Classifier
+    frozen: Frozen
     job: StageJob
     of_network: dict[str, Any]
     progress: Progress
@@ -127,13 +167,12 @@ class _Maker:
         """The films as they are, in their order."""
         numbers = np.arange(len(films))
         batches = [numbers[start : start + BATCH] for start in range(0, len(films), BATCH)]
-        about = {**self.of_network, "films": of_films}
-        return self._pass(about, f"features of the {part} part", films, batches, lambda films, _: films)
+        passing = Passing(films, replace(self.job, augment=Augment()), self.frozen)
+        return self._pass({**self.of_network, "films": of_films}, f"features of the {part} part", passing, batches, 0)
 
     def augmented(self, epoch: int, films: Films, of_films: str) -> NDArray[Any]:
         """The films of an epoch, drawn and changed as in training."""
-        job = self.job
-        batches = job.batches(epoch)
+        job, batches = self.job, self.job.batches(epoch)
         about = {
             **self.of_network,
             "films": of_films,
@@ -141,20 +180,11 @@ class _Maker:
             "augment": job.augment.model_dump(),
             "seed": [job.seed, job.number, epoch],
         }
-
-        def change(films: Tensor, step: int) -> Tensor:
-            return augment(films, job.augment, job.generator(epoch, step))
-
         what = f"features of epoch {epoch + 1} of {job.stage.epochs}"
-        return self._pass(about, what, films, batches, change)
+        return self._pass(about, what, Passing(films, job, self.frozen), batches, epoch)
 
     def _pass(
-        self,
-        about: dict[str, Any],
-        what: str,
-        films: Films,
-        batches: list[NDArray[np.int64]],
-        change: Callable[[Tensor, int], Tensor],
+        self, about: dict[str, Any], what: str, films: Passing, batches: list[NDArray[np.int64]], epoch: int
     ) -> NDArray[Any]:
         path = cache_folder() / "features" / f"{_digest([json.dumps(about, sort_keys=True)])[:24]}.npy"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -162,34 +192,29 @@ class _Maker:
             found = _kept(path)
             if found is not None:
                 return found
-            self.classifier.eval()
-            with (
-                torch.inference_mode(),
-                folded(self.classifier),
-                self.progress.task(what, sum(map(len, batches))) as advance,
-            ):
-                made = [self._of_batch(films, batch, step, change, advance) for step, batch in enumerate(batches)]
-            with whole_file(path) as part, part.open("wb") as file:
-                np.save(file, np.concatenate(made))
+            with whole_file(path) as part, self.progress.task(what, sum(map(len, batches))) as advance:
+                _write(part, films, batches, epoch, advance)
             write_json(path.with_suffix(".json"), about)
         kept = _kept(path)
         assert kept is not None
         return kept
 
-    def _of_batch(
-        self,
-        films: Films,
-        batch: NDArray[np.int64],
-        step: int,
-        change: Callable[[Tensor, int], Tensor],
-        advance: Callable[[int], None],
-    ) -> NDArray[Any]:
-        device, job = next(self.classifier.parameters()).device, self.job
-        x = change(shrunk(films.read(Batch(0, step, batch)).to(device), job.stage.side_px), step)
-        with torch.autocast(device.type, torch.bfloat16, enabled=job.precision == "bf16-mixed"):
-            features = self.classifier.backbone_output(x).cpu()
+
+def _write(
+    path: Path, films: Passing, batches: list[NDArray[np.int64]], epoch: int, advance: Callable[[int], None]
+) -> None:
+    """The features of a pass, a batch at a time, so that memory does not grow with the films."""
+    rows: NDArray[Any] | None = None
+    done = 0
+    for step, batch in enumerate(batches):
+        made = films.read(Batch(epoch, step, batch))
+        some = (made.view(torch.uint16) if made.dtype == torch.bfloat16 else made).numpy()
+        if rows is None:
+            shape = (sum(map(len, batches)), *some.shape[1:])
+            rows = np.lib.format.open_memmap(path, mode="w+", dtype=some.dtype, shape=shape)
+        rows[done : done + len(batch)] = some
+        done += len(batch)
         advance(len(batch))
-        return (features.view(torch.uint16) if features.dtype == torch.bfloat16 else features).numpy()
 
 
 def _kept(path: Path) -> NDArray[Any] | None:

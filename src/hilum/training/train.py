@@ -33,6 +33,7 @@ from hilum.report.page import write_report
 from hilum.training import schedule
 from hilum.training.checks import check_network, check_same, check_vacant, checked_films
 from hilum.training.environment import describe_environment, now, sha256_of
+from hilum.training.features import featured, has_frozen_backbone, head_alone
 from hilum.training.prepared import Films, prepare_films, settle, with_doubts
 from hilum.training.stage import StageJob, train_stage
 from hilum.training.start import start_note
@@ -219,8 +220,16 @@ def _stages(
     progress: Progress,
 ) -> pd.DataFrame:
     histories = []
+    sha256 = run.manifest()["sha256"].to_numpy(object)
     for job in stage_jobs(recipe, films, parts, run.environment(), run.path / "checkpoints"):
-        history = train_stage(classifier, job, progress)
+        network = classifier
+        if has_frozen_backbone(recipe, job.stage):
+            train, validation = films.where(parts == "train"), films.where(parts == "validation")
+            shas = [*sha256[parts == "train"], *sha256[parts == "validation"]]
+            job = featured(classifier, job, train, validation, shas, progress, keep=False)
+            network = head_alone(classifier)
+        history = train_stage(network, job, progress)
+        classifier = classifier.to(job.accelerator)  # Lightning leaves what it trained on the processor
         best = kept_epoch(history, job.stage)
         progress.say(
             f"stage {job.number}: of {len(history)} epochs, {int(best['epoch'])} is kept: validation loss "

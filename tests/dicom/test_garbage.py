@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import socket
 import struct
 import threading
@@ -177,8 +178,12 @@ def test_a_message_without_end_is_cut_off(start: Start, films: list[Any]) -> Non
     assert send(running.port, film(films[0])) == [0x0000]
 
 
-def test_pydicoms_test_files_each_get_a_status_and_the_node_stays_up(start: Start, films: list[Any]) -> None:
+def test_pydicoms_test_files_each_get_a_status_and_a_line_without_patients_and_the_node_stays_up(
+    start: Start, films: list[Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "hilum")
     running = start()
+    patients: set[str] = set()
     ae = AE(ae_title="SENDER")
     ae.add_requested_context(CR, next(iter(accepted.FILM_SYNTAXES)))
     association = ae.associate("127.0.0.1", running.port, ae_title="HILUM")
@@ -189,6 +194,7 @@ def test_pydicoms_test_files_each_get_a_status_and_the_node_stays_up(start: Star
         try:
             opened = pydicom.dcmread(path, stop_before_pixels=True)
             instance_uid = str(opened.SOPInstanceUID)
+            patients |= {str(opened.get(name) or "") for name in ("PatientID", "PatientName", "SOPInstanceUID")}
             data = data[144 + int(opened.file_meta.FileMetaInformationGroupLength) :]
         except Exception:  # broken on purpose: all its bytes are sent
             pass
@@ -201,3 +207,10 @@ def test_pydicoms_test_files_each_get_a_status_and_the_node_stays_up(start: Star
     assert statuses[accepted.NOT_MATCHING] and statuses[accepted.NOT_UNDERSTOOD]
     running.ended(sum(running.counts().values()))
     assert send(running.port, film(films[0])) == [0x0000]
+    refusals = [line for line in caplog.messages if line.startswith("an object of SENDER was refused: status ")]
+    assert Counter(int(line[-4:], 16) for line in refusals) == {
+        status: count for status, count in statuses.items() if status not in (accepted.OK, accepted.DISCARDED)
+    }
+    told = "\n".join(caplog.messages)
+    assert len(patients) > 30
+    assert not [each for each in patients if len(each) > 4 and each in told]

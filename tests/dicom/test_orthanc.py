@@ -217,7 +217,7 @@ def test_orthanc_stores_searches_and_retrieves_over_our_dicomweb(
         empty.there.ask("/dicom-web/servers/hilum/stow", {"Resources": [instance], "Synchronous": True})
         running.ended(1)
         (study,) = empty.there.ask("/dicom-web/servers/hilum/qido", {"Uri": "/studies"})
-        assert study["0020000D"]["Value"] == [str(source.StudyInstanceUID)]
+        assert study["0020000D"]["Value"] == source.StudyInstanceUID  # as Orthanc tells what it was told
         wanted = {"Resources": [{"Study": str(source.StudyInstanceUID)}], "Synchronous": True}
         empty.there.ask("/dicom-web/servers/hilum/retrieve", wanted)
     assert {"CR", "SR", "OT"} == set(modalities(empty))

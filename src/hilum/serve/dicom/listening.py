@@ -65,17 +65,18 @@ class Receiver:
         """Answer a C-STORE with its status, one of `accepted.STATUSES`."""
         request, caller = event.request, caller_of(event.assoc)
         if request.DataSet is None:
-            return self._told(Taken(accepted.NOT_UNDERSTOOD), caller).status
+            return self.told(Taken(accepted.NOT_UNDERSTOOD), caller).status
         if request.DataSet.getbuffer().nbytes > self._settings.limits.object_bytes:
-            return self._told(Taken(accepted.OUT_OF_RESOURCES), caller).status
+            return self.told(Taken(accepted.OUT_OF_RESOURCES), caller).status
         named = (str(request.AffectedSOPInstanceUID), str(request.AffectedSOPClassUID))
         return self.take(event.encoded_dataset(), caller, named=named).status
 
     def take(self, data: bytes, caller: str, *, named: tuple[str, str] | None = None, study: str = "") -> Taken:
         """Take in the bytes of a DICOM file. named, study: the UID and class, or the study, that the request is for."""
-        return self._told(self._taken(data, caller, named, study), caller)
+        return self.told(self._taken(data, caller, named, study), caller)
 
-    def _told(self, taken: Taken, caller: str) -> Taken:
+    def told(self, taken: Taken, caller: str) -> Taken:
+        """The same, with a line in the log where it is refused."""
         if taken.refused:
             LOG.warning("an object of %s was refused: status %04X", caller, taken.status)
         return taken

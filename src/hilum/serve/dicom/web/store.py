@@ -77,7 +77,9 @@ def told(made: Sequence[Taken], base: str) -> tuple[int, Attributes]:
     200 where all are stored, 202 where some are or with a warning, 409 where none is, and 503 where that is for want
     of room, so that it is worth to come again.
     """
-    referenced, failed, others = [], [], []
+    referenced: list[pydicom.Dataset] = []
+    failed: list[pydicom.Dataset] = []
+    others: list[pydicom.Dataset] = []
     for each in made:
         item = pydicom.Dataset()
         header = each.header
@@ -119,13 +121,13 @@ def _status(made: Sequence[Taken]) -> int:
 async def _taken(upload: Upload, store: Store) -> Taken:
     try:
         if upload.too_large or upload.size > store.limits.file_bytes:
-            return Taken(accepted.OUT_OF_RESOURCES)
+            return store.receiver.told(Taken(accepted.OUT_OF_RESOURCES), store.caller)
         if upload.name != OBJECT:
-            return Taken(accepted.NOT_UNDERSTOOD)
+            return store.receiver.told(Taken(accepted.NOT_UNDERSTOOD), store.caller)
         try:
             store.room.take(upload.size)
         except BusyError:
-            return Taken(accepted.OUT_OF_RESOURCES)
+            return store.receiver.told(Taken(accepted.OUT_OF_RESOURCES), store.caller)
         try:
             upload.file.seek(0)
             data = await run_in_threadpool(upload.file.read)

@@ -184,13 +184,14 @@ def read_by(connection: sa.Connection, film_id: str, reader: str, finding: str, 
     )
 
 
+# Films without a result come last; databases differ in where they would put them.
 ORDERS: dict[str, tuple[sa.ColumnElement[Any], sa.ColumnElement[Any]]] = {
     "newest": (films.c.accepted_at.desc(), films.c.film_id),
     "oldest": (films.c.accepted_at, films.c.film_id),
-    "least-confident": (results.c.confidence, films.c.film_id),
-    "most-confident": (results.c.confidence.desc(), films.c.film_id),
+    "least-confident": (results.c.confidence.nulls_last(), films.c.film_id),
+    "most-confident": (results.c.confidence.desc().nulls_last(), films.c.film_id),
     "name": (films.c.name, films.c.film_id),
-    "class": (results.c.predicted, films.c.film_id),
+    "class": (results.c.predicted.nulls_last(), films.c.film_id),
     "state": (films.c.state, films.c.film_id),
 }
 

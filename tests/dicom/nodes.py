@@ -206,7 +206,7 @@ def orthanc(folder: Path, hilum_port: int) -> Iterator[Orthanc]:
         [program, str(folder / "orthanc.json")], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
-        until(lambda: _answers(made), seconds=30)
+        until(lambda: _answers(made), seconds=90)
         yield made
     finally:
         process.terminate()

@@ -12,7 +12,7 @@ from hilum import __version__
 from hilum.explain.maps import METHODS
 from hilum.serve import metrics
 from hilum.serve.access import Administrator, Asking, Serving, person_of
-from hilum.serve.errors import NotFoundError, ServeError, StoreDownError, TooLargeError
+from hilum.serve.errors import BadRequestError, NotFoundError, ServeError, StoreDownError, TooLargeError
 from hilum.serve.models import Model
 from hilum.serve.neighbours import TrainingFilms
 from hilum.serve.pictures import LONGEST_PX, THUMB_PX
@@ -296,7 +296,7 @@ async def figures(request: Request, server: Serving) -> Response:
 
 
 async def taken_in(request: Request, server: Server, who: Person, batch: str) -> Batch:
-    """Take in the films of a multipart form, each on disk before the next is looked at."""
+    """Take in the films of a multipart form, each on disk before the next is looked at. BadRequestError for none."""
     kind, options = parse_options_header(request.headers.get("content-type", ""))
     boundary = options.get(b"boundary", b"") if kind == b"multipart/form-data" else b""
     form = Form(boundary, server.settings.limits, server.folder.path)
@@ -314,6 +314,8 @@ async def taken_in(request: Request, server: Server, who: Person, batch: str) ->
         await empty()
     finally:
         form.close()
+    if not made.accepted and not made.refused:
+        raise BadRequestError("no film came", next_step="Send films, or ZIPs of them, as files of a multipart form.")
     return made
 
 

@@ -76,14 +76,14 @@ def test_an_object_that_contradicts_its_request_or_is_damaged_is_refused_with_it
 ) -> None:
     running = start()
     ae = AE(ae_title="SENDER")
-    good = film(films[0])
+    good, other = film(films[0]), film(films[0])
     ae.add_requested_context(good.SOPClassUID, good.file_meta.TransferSyntaxUID)
     association = ae.associate("127.0.0.1", running.port, ae_title="HILUM")
     try:
         assert association.send_c_store(film(films[0], StudyInstanceUID=None)).Status == 0xA900
         for data, status in (
             (file_of(good)[300:], 0xC000),  # begins in the middle
-            (file_of(film(films[0]))[144 + meta_length(good) :], 0xA900),  # another instance
+            (file_of(other)[144 + meta_length(other) :], 0xA900),  # another instance than was said
         ):
             assert send_raw(association, CR, generate_uid(), data) == status
         assert association.send_c_store(good).Status == 0x0000  # the association goes on

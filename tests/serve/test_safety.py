@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import logging
 import socket
@@ -20,6 +21,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from hilum.errors import RequestError
+from hilum.serve.body import Body, Message
 from hilum.serve.models import Model
 from hilum.serve.server import opened
 from hilum.serve.settings import Limits, Settings
@@ -186,6 +188,30 @@ def test_a_film_over_the_limit_is_refused_as_it_arrives(serve: Serve) -> None:
     assert [each["name"] for each in many["refused"]] == ["big.png"]
     assert [each["name"] for each in many["accepted"]] == ["good.png"]
     assert client.post("/api/v1/films", files={"films": ("a", b"x" * 400_000)}).status_code == 413
+
+
+def test_a_body_without_end_is_cut_off_and_a_longer_one_gets_its_answer() -> None:
+    def answered(pieces: int, size: int) -> tuple[int, bool]:
+        """Pieces that were taken, and whether the connection ends, where the answer comes at once."""
+        taken, sent = 0, []
+
+        async def receive() -> Message:
+            nonlocal taken
+            taken += 1
+            return {"type": "http.request", "body": b"x" * size, "more_body": taken < pieces}
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+
+        async def answer() -> None:
+            body = Body(receive, {"transfer-encoding": "chunked"})
+            await body.sending(send)({"type": "http.response.start", "status": 413, "headers": []})
+
+        asyncio.run(answer())
+        return taken, (b"connection", b"close") in sent[0]["headers"]
+
+    assert answered(pieces=5, size=2**20) == (5, False)
+    assert answered(pieces=10_000, size=2**20) == (64, True)
 
 
 def zip_of(entries: dict[str, bytes]) -> bytes:

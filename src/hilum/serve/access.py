@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from fastapi import Depends, Request
 
 from hilum.serve.answers import problem
+from hilum.serve.body import Body, Message, Receive, Send
 from hilum.serve.errors import ForbiddenError, LoginNeededError, ServeError, TooLargeError, TooManyError
 from hilum.serve.server import Server
 from hilum.serve.settings import Limits
@@ -37,9 +38,6 @@ _HEADERS = {
 }
 
 Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
@@ -106,7 +104,7 @@ Serving = Annotated[Server, Depends(server_of)]
 
 
 class Shield:
-    """Around everything: refuses other sites and other names for this machine, counts bodies, sets headers.
+    """Around everything: refuses other sites and other names for this machine, counts and ends bodies, sets headers.
 
     A page of another site can make a browser send requests here, with its cookies or where no login is needed. Browsers
     say so in Sec-Fetch-Site, or Origin (https://web.dev/articles/fetch-metadata), which no script can forge.
@@ -137,15 +135,17 @@ class Shield:
                 ]
             await send(message)
 
+        body = Body(receive, headers)
+        answer = body.sending(with_headers)
         try:
             self._check(scope["method"], headers)
         except ServeError as error:
-            await problem(error)(scope, receive, with_headers)
+            await problem(error)(scope, body.receive, answer)
             return
         if scope["path"] in self._uploads or scope["path"].startswith(self._below):
-            await self._app(scope, receive, with_headers)
+            await self._app(scope, body.receive, answer)
         else:
-            await self._app(scope, self._counted(receive), with_headers)
+            await self._app(scope, self._counted(body.receive), answer)
 
     def _check(self, method: str, headers: dict[str, str]) -> None:
         host = headers.get("host", "")

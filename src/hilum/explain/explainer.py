@@ -17,7 +17,8 @@ from hilum.explain.geometry import Place, place_of
 from hilum.explain.maps import maps, need_method
 from hilum.explain.part import trained
 from hilum.image.decode import decode
-from hilum.image.prepare import lungs_of, prepared_file
+from hilum.image.prepare import lungs_of
+from hilum.image.taken import taken_in
 from hilum.image.workers import map_films
 from hilum.model.classifier import read_metadata
 from hilum.model.engine import Engine
@@ -147,7 +148,7 @@ def seen(path: Path, how: Prepare, *, view: str = "") -> Seen:
     Lungs are not believed where the view shows no two of them side by side. FilmError: not readable, or no film of the
     chest (DICOM).
     """
-    prepared = prepared_file(path, how, chest_only=True)
+    (prepared,) = taken_in(path, [how], gate=False).prepared
     film = decode(path)
     place = place_of(film.pixels, how)
     view = view or (film.header.view if film.header else None) or ""

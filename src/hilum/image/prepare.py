@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from hilum.errors import FilmError, WeightsError
+from hilum.errors import WeightsError
 from hilum.image import lungs, marks
 from hilum.image.decode import decode
 from hilum.recipe.films import Prepare
@@ -33,26 +33,18 @@ class Prepared:
     doubt: str = ""
 
 
-def prepare_file(source: Path | bytes, how: Prepare, *, where: str = "", chest_only: bool = False) -> np.ndarray:
+def prepare_file(source: Path | bytes, how: Prepare, *, where: str = "") -> np.ndarray:
     """The pixels of `prepared_file`."""
-    return prepared_file(source, how, where=where, chest_only=chest_only).pixels
+    return prepared_file(source, how, where=where).pixels
 
 
-def prepared_file(source: Path | bytes, how: Prepare, *, where: str = "", chest_only: bool = False) -> Prepared:
+def prepared_file(source: Path | bytes, how: Prepare, *, where: str = "") -> Prepared:
     """A file or its bytes, as the network sees it: decode, then `prepared`. FilmError where the film is not read.
 
-    chest_only: a DICOM object whose header says that it is no film of the chest is refused with FilmError too.
-
-    Everything that shows films to a network calls this, so a film can be prepared in one way only. A large JPEG is
-    decoded smaller where the size asked for allows it, which changes grey values by less than 1 of 255 on average.
+    A large JPEG is decoded smaller where the size asked for allows it, which changes grey values by less than 1 of 255
+    on average. What is to be predicted goes through `image.taken.taken_in`, which refuses what is no film of the chest.
     """
-    film = decode(source, at_least_px=decoded_px(how), where=where)
-    if chest_only and film.header is not None:
-        from hilum.image.dicom import why_not_a_chest_film  # with pydicom, which is slow to import
-
-        if reason := why_not_a_chest_film(film.header):
-            raise FilmError(reason, where=where or (str(source) if isinstance(source, Path) else ""))
-    return prepared(film.pixels, how)
+    return prepared(decode(source, at_least_px=decoded_px(how), where=where).pixels, how)
 
 
 def decoded_px(how: Prepare) -> int:

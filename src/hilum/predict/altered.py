@@ -14,7 +14,8 @@ from hilum.explain.geometry import Place, place_of
 from hilum.image.decode import decode, read_bytes
 from hilum.image.lungs import CROP_MARGIN, MASK_MARGIN
 from hilum.image.marks import CORNER, without_marks
-from hilum.image.prepare import lungs_of, prepared, prepared_file
+from hilum.image.prepare import lungs_of, prepared
+from hilum.image.taken import taken_in
 from hilum.recipe.schema import Prepare
 
 Pixels = NDArray[np.uint8]
@@ -80,7 +81,7 @@ def left_over(path: Path, how: Prepare) -> dict[str, Pixels]:
 
 def _seen(data: bytes, how: Prepare, where: str) -> tuple[Pixels, Pixels, Place, Mask, str]:
     """The film, its square, where the one lies in the other, the lungs on the square, and why they are not believed."""
-    square = prepared_file(data, how, where=where, chest_only=True).pixels
+    square = taken_in(data, [how], gate=False, where=where).prepared[0].pixels
     film = decode(data, where=where).pixels
     place = place_of(film, how)
     found = lungs_of(film)

@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse, RedirectResponse, Response
 from starlette.exceptions import HTTPException
 
 from hilum.errors import HilumError, RequestError
+from hilum.serve.dicom.web import PREFIX as DICOM_WEB
 from hilum.serve.errors import (
     RETRY_AFTER_SECONDS,
     BadRequestError,
@@ -44,7 +45,7 @@ def add_handlers(app: FastAPI) -> None:
     """Have every error answered."""
 
     def answer(request: Request, error: ServeError) -> Response:
-        if request.url.path.startswith(("/api/", "/dicom-web/")):
+        if request.url.path.startswith(("/api/", f"{DICOM_WEB}/")):
             return problem(error)
         if isinstance(error, LoginNeededError) and request.method == "GET":
             return RedirectResponse("/login", status_code=303)

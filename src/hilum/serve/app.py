@@ -14,13 +14,14 @@ from hilum import __version__
 from hilum.serve import api, login_pages, metrics, model_pages, pages
 from hilum.serve.access import Rates, Shield
 from hilum.serve.answers import add_handlers
+from hilum.serve.dicom.web import PREFIX as DICOM_WEB
 from hilum.serve.records import RESEARCH
 from hilum.serve.server import Server
 
 if TYPE_CHECKING:
     from hilum.serve.dicom.node import Node
 
-UPLOADS = (api.PREDICT, api.FILMS, pages.UPLOAD, "/dicom-web/studies", "/dicom-web/studies/")
+UPLOADS = (api.PREDICT, api.FILMS, pages.UPLOAD, f"{DICOM_WEB}/studies", f"{DICOM_WEB}/studies/")
 
 
 def create_app(server: Server, node: Node | None = None) -> FastAPI:

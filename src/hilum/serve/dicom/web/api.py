@@ -17,7 +17,7 @@ from hilum.serve.access import Asking, Serving
 from hilum.serve.dicom import index
 from hilum.serve.dicom.index import Instance
 from hilum.serve.dicom.node import Node
-from hilum.serve.dicom.web import media, retrieve, search
+from hilum.serve.dicom.web import PREFIX, media, retrieve, search
 from hilum.serve.dicom.web.media import MediaRange
 from hilum.serve.dicom.web.search import Level
 from hilum.serve.dicom.web.store import Store, form_of, limits_of, stored, told
@@ -26,7 +26,6 @@ from hilum.serve.server import Server
 from hilum.serve.store import log
 from hilum.serve.store.people import Person
 
-PREFIX = "/dicom-web"
 router = APIRouter(prefix=PREFIX, tags=["DICOMweb"])
 
 Uid = Annotated[str, Path(pattern=r"^[0-9][0-9.]{0,63}$", description="A UID.")]

@@ -5,9 +5,12 @@
     python benchmarks/lungs.py sheets --data ../shared/data --run runs/lungs-shipped -o runs/sheets
     python benchmarks/lungs.py doubts --data ../shared/data [--network runs/lungs/weights.safetensors]
     python benchmarks/lungs.py speed --data ../shared/data
+    python benchmarks/lungs.py people --data ../shared/data
 
 `train` learns only from films whose licence allows a network made of them to be given away: Kermany's (CC BY 4.0), and
-those of Cohen's with CC BY or CC0. All other marked films are its test part, so long as their patients are.
+those of Cohen's with CC BY or CC0. All other marked films are its test part, so long as their patients are. `people`
+says how well two drawings of one film agree, and of how many films one lung alone was drawn: no network can be expected
+to agree better with such masks.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ import numpy as np
 import pandas as pd
 
 from hilum.cli.console import terminal
+from hilum.data import duplicates
 from hilum.data.collect import with_facts
 from hilum.data.marked import read_marked
 from hilum.data.readers import cohen
@@ -29,7 +33,7 @@ from hilum.data.readers.common import files_below
 from hilum.data.split import split
 from hilum.errors import FilmError
 from hilum.evaluation.run_folder import RunFolder
-from hilum.evaluation.segmentation import figures_of_parts, judge_films
+from hilum.evaluation.segmentation import dice, figures_of_parts, judge_films
 from hilum.image import lungs
 from hilum.image.decode import decode
 from hilum.image.prepare import lungs_of, prepare
@@ -183,9 +187,26 @@ def speed(data: Path, network: lungs.LungNetwork) -> None:
     terminal.say(f"prepare, network, mask:    {(ended - middle) / len(films) * 1e3:.1f} ms a film")
 
 
+def people(data: Path) -> None:
+    """Dice of the masks of films that stand twice in the collection, and how many films have only one lung drawn."""
+    films, _ = with_facts(read_marked(data / "lung-masks"), progress=terminal.progress())
+    masks = {row.image_id: decode(Path(row.mask)).pixels > 127 for row in films.itertuples()}
+    found = duplicates.find(films)
+    terminal.say("| film | the same film | Dice of the two drawings |\n| --- | --- | --- |")
+    agreed = []
+    for pair in found[found["kind"].isin(["exact", "near"])].itertuples():
+        first, second = masks[pair.image_id_a], masks[pair.image_id_b]
+        second = cv2.resize(second.astype(np.uint8), first.shape[::-1], interpolation=cv2.INTER_NEAREST) > 0
+        agreed.append(dice(first, second))
+        terminal.say(f"| {pair.image_id_a} | {pair.image_id_b} | {agreed[-1]:.3f} |")
+    terminal.say(f"\n{len(agreed)} films drawn twice: mean Dice {np.mean(agreed):.3f}, median {np.median(agreed):.3f}")
+    one = [name for name, mask in masks.items() if np.ptp(np.flatnonzero(mask.any(axis=0))) < mask.shape[1] * 0.45]
+    terminal.say(f"{len(one)} of {len(masks)} films with one lung drawn: {', '.join(one)}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("train", "ship", "sheets", "doubts", "speed"))
+    parser.add_argument("what", choices=("train", "ship", "sheets", "doubts", "speed", "people"))
     parser.add_argument("ship_run", nargs="?", type=Path, help="of ship: the run folder")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--run", type=Path)
@@ -205,6 +226,8 @@ def main() -> None:
             doubts(asked.data, lungs.network_of(asked.network))
         case "speed":
             speed(asked.data, lungs.network_of(asked.network))
+        case "people":
+            people(asked.data)
 
 
 if __name__ == "__main__":

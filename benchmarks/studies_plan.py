@@ -116,7 +116,7 @@ PUZZLE: Mapping[tuple[str, str], tuple[str, Run]] = {
             KTH,
             (*BY_PATIENT, WEIGHTS, "balance.how=none", f"prepare.equalise={equalise}", f"prepare.lungs={lungs}"),
             NIH_FOR_RSNA,
-            short=("stage.epochs=6",),
+            short=("stage.epochs=4",),
             folds=True,
         ),
     )
@@ -132,7 +132,7 @@ RESOLUTION: Mapping[int, tuple[str, Run]] = {
             ("better",),
             KERMANY_LARGE,
             ("data.task=pneumonia-3", *BY_PATIENT, WEIGHTS, f"prepare.side_px={side}"),
-            short=("stage.epochs=8",),
+            short=("stage.epochs=6",),
             folds=True,
         ),
     )

@@ -200,7 +200,7 @@ def people(data: Path) -> None:
         agreed.append(dice(first, second))
         terminal.say(f"| {pair.image_id_a} | {pair.image_id_b} | {agreed[-1]:.3f} |")
     terminal.say(f"\n{len(agreed)} films drawn twice: mean Dice {np.mean(agreed):.3f}, median {np.median(agreed):.3f}")
-    one = [name for name, mask in masks.items() if np.ptp(np.flatnonzero(mask.any(axis=0))) < mask.shape[1] * 0.45]
+    one = [name for name, mask in masks.items() if lungs.one_lung_alone(mask)]
     terminal.say(f"{len(one)} of {len(masks)} films with one lung drawn: {', '.join(one)}")
 
 

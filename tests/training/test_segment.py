@@ -6,6 +6,7 @@ import csv
 import shutil
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -76,6 +77,18 @@ def test_the_run_folder_holds_what_explains_it(run: RunFolder) -> None:
     assert LungNetwork(run.path / "weights.safetensors").preparation == run.recipe().prepare
     parts = run.manifest().groupby("patient_id")["part"].nunique()
     assert (parts == 1).all()
+
+
+def test_a_film_on_which_one_lung_alone_is_drawn_is_left_out_by_name(marked: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "films"
+    shutil.copytree(marked, folder)
+    films = read_marked(folder)
+    half = cv2.imread(films["mask"].iloc[0], cv2.IMREAD_GRAYSCALE)
+    half[:, half.shape[1] // 2 :] = 0
+    cv2.imwrite(films["mask"].iloc[0], half)
+    started = segment.start(films, segment.recipe_of(folder, SETTINGS), tmp_path / "run")
+    assert set(films["image_id"]) - set(started.manifest()["image_id"]) == {films["image_id"].iloc[0]}
+    assert f"left out, one lung alone is drawn: {films['image_id'].iloc[0]}" in started.environment()["notes"]
 
 
 def test_a_run_that_was_killed_ends_with_the_weights_it_would_have_had(

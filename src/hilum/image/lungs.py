@@ -45,6 +45,7 @@ LEAST_SIDE_PX = 64
 AREA = (0.08, 0.70)
 LEAST_BOX = 0.30  # sides of the lungs' box, of the film's
 LEAST_LUNG = 0.25  # area of the smaller lung, of the larger one's
+LEAST_PAIR = 0.45  # width of both lungs' box as people draw it, of the film's: 0.53 and more on 2007 of the 2008 masks
 
 # The lungs' box stretched to so many cells a side is their shape; so many principal components describe it.
 SHAPE_SIDE = 24
@@ -209,6 +210,18 @@ def _share_of_smaller_lung(mask: NDArray[np.bool_]) -> float:
     middle = (columns[0] + columns[-1] + 1) // 2
     areas = [float(mask[:, :middle].sum()), float(mask[:, middle:].sum())]
     return min(areas) / max(areas)
+
+
+def one_lung_alone(mask: NDArray[np.bool_]) -> bool:
+    """Whether a drawn mask, bool (H, W), shows one lung alone: a single region that is too narrow for two.
+
+    >>> mask = np.zeros((10, 10), bool)
+    >>> mask[2:8, 1:4] = True
+    >>> one_lung_alone(mask), one_lung_alone(mask | mask[:, ::-1])
+    (True, False)
+    """
+    columns = np.flatnonzero(mask.any(axis=0))
+    return len(columns) > 0 and len(columns) == np.ptp(columns) + 1 < LEAST_PAIR * mask.shape[1]
 
 
 def overlay(pixels: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.uint8]:

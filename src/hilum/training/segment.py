@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -104,18 +104,47 @@ def start(films: pd.DataFrame, recipe: Recipe, out: Path, *, progress: Progress 
     for error in unreadable["error"]:
         progress.say(f"left out, cannot be read: {error}")
     parted = split(films, recipe.split)
+    parted_films, notes = _with_both_lungs(parted.manifest, recipe.training.workers, progress)
     about = {
         **describe_environment(),
         "device": kind,
         "precision": machine.precision(recipe.training.precision, kind),
         "seed": recipe.training.seed,
         "scheme": parted.scheme,
-        "notes": list(parted.notes),
+        "notes": [*parted.notes, *notes],
     }
-    write_manifest(parted.manifest, out / "manifest.parquet")
+    write_manifest(parted_films, out / "manifest.parquet")
     write_json(out / "environment.json", about)
     write_text(out / "recipe.toml", to_toml(recipe))
     return RunFolder(out)
+
+
+def _with_both_lungs(
+    films: pd.DataFrame, workers: int | None, progress: Progress
+) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """The films less those whose mask shows one lung alone, which would teach and judge wrongly; a note on each."""
+    alone = np.zeros(len(films), bool)
+    with progress.task("looking at the drawn masks", len(films)) as advance:
+        for index, found in _each_mask(_one_lung_alone, films["mask"], workers):
+            alone[index] = found
+            advance(1)
+    notes = tuple(f"left out, one lung alone is drawn: {name}" for name in films.loc[alone, "image_id"])
+    for note in notes:
+        progress.say(note)
+    return films[~alone].reset_index(drop=True), notes
+
+
+def _one_lung_alone(path: Path) -> bool:
+    return lungs.one_lung_alone(decode(path).pixels > 127)
+
+
+def _each_mask(job: Callable[[Path], Any], masks: pd.Series, workers: int | None) -> Iterator[tuple[int, Any]]:
+    """What `job` makes of each mask, with its row; refused with DataError: a mask that cannot be read."""
+    paths = [Path(path) for path in masks]
+    for index, made in map_films(job, paths, workers=workers):
+        if isinstance(made, FilmError):
+            raise DataError(f"a mask cannot be read: {reason(made)}", where=str(paths[index]))
+        yield index, made
 
 
 def go_on(run: RunFolder, *, progress: Progress = SILENT) -> RunFolder:
@@ -168,11 +197,8 @@ def _marked(run: RunFolder, recipe: Recipe, progress: Progress) -> tuple[_Marked
     side = recipe.prepare.side_px
     masks = np.zeros((len(films), side, side), np.uint8)
     job = partial(_prepared_mask, how=recipe.prepare)
-    paths = [Path(path) for path in films["mask"]]
-    with progress.task("reading masks", len(paths)) as advance:
-        for index, mask in map_films(job, paths, workers=recipe.training.workers):
-            if isinstance(mask, FilmError):
-                raise DataError(f"a mask cannot be read: {reason(mask)}", where=str(paths[index]))
+    with progress.task("reading masks", len(films)) as advance:
+        for index, mask in _each_mask(job, films["mask"], recipe.training.workers):
             masks[index] = mask
             advance(1)
     classes = tuple(sorted(films["class"].unique()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from typing import Literal
 
 import torch
@@ -30,3 +31,20 @@ def precision(asked: Literal["auto", "32", "bf16"], kind: Literal["cpu", "cuda"]
     """Lightning's name of the precision for training."""
     mixed = asked == "bf16" or (asked == "auto" and computes_bf16(kind))
     return "bf16-mixed" if mixed else "32-true"
+
+
+# Of glibc's malloc.h.
+_TRIM_THRESHOLD, _MMAP_MAX = -1, -4
+
+
+def keep_memory() -> None:
+    """Let this process keep the memory that a step of training frees, for the next step.
+
+    glibc gives a block of over 32 MiB back to the system as soon as it is free, and smaller ones when enough are, and
+    gets each anew, page by page: a tenth (MobileNetV2, 32 films of 224 px) to a sixth (the lung network) of a step on
+    two cores. mallopt(3). With another C library nothing happens.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_MMAP_MAX, 0)
+        mallopt(_TRIM_THRESHOLD, 2**31 - 1)

@@ -128,6 +128,7 @@ def _resumed(recipe: Recipe, out: Path) -> RunFolder:
 
 def _fit(run: RunFolder, recipe: Recipe, progress: Progress) -> None:
     about = run.environment()
+    machine.keep_memory()
     films, parts = _films(run, recipe, progress)
     classifier = classifiers.build(
         recipe.model, about["classes"], side_px=recipe.prepare.side_px, seed=recipe.training.seed, progress=progress

@@ -114,6 +114,17 @@ def test_near_pairs_are_those_of_comparing_all() -> None:
     assert len(pairs) == 150
 
 
+@pytest.mark.parametrize("among", [63, 128, BITS])
+def test_a_pair_that_differs_in_fewer_than_64_bits_is_found_wherever_they_are(among: int) -> None:
+    rng = np.random.default_rng(0)
+    bits = rng.integers(0, 2, (100, BITS), dtype=np.uint8)
+    copies = bits.copy()
+    for row, copy in enumerate(copies):
+        copy[(row + rng.permutation(among)[:63]) % BITS] ^= 1
+    pairs, _ = near_pairs(np.packbits(np.concatenate([bits, copies]), axis=1).view(np.uint64))
+    assert pairs.tolist() == [[row, row + 100] for row in range(100)]
+
+
 def test_many_copies_of_one_film_are_chained_and_not_paired() -> None:
     films = manifest(*[(f"{n:05d}", "11", phash(5)) for n in range(5000)])
     assert len(links(films)) < 3 * len(films)

@@ -8,6 +8,7 @@ looked for bring candidates, and where one comes near, the crop that fits best i
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -30,7 +31,7 @@ _BITS = SIZED * SIZED
 _KEY_BITS = 18
 _KEYS = _BITS // _KEY_BITS
 _SHUFFLES = 3
-_CHUNK = 1 << 12
+_CHUNK = 1 << 14
 _PORTION = 1 << 18
 _operator = lru_cache(maxsize=4096)(crop_operator)
 
@@ -44,20 +45,21 @@ def crops_among(hashes: Sequence[str], sizes: Sequence[str]) -> tuple[Ints, NDAr
     that agree in a whole key of 18 bits, of 129 such keys; a crop whose nearest in the grid differs in 15 % of its bits
     is missed with probability 0.001.
     """
-    whole = frequencies(hashes, sizes)
-    bits = _signs(whole)
-    packed = _packed(bits)
-    orders = _shuffles()
-    order, keys = _sorted_keys(bits, orders)
-    found = []
-    for vertical in _grid():
-        for horizontal in _grid():
-            probes = np.concatenate(
-                [_signs(vertical @ whole[at : at + _CHUNK] @ horizontal.T) for at in range(0, len(whole), _CHUNK)]
-            )
-            found.append(_near(probes, packed, orders, order, keys))
-    pairs = np.unique(np.concatenate(found), axis=0) if found else np.empty((0, 2), np.int64)
-    distance = np.array([fitted(whole[a], bits[b]) for a, b in pairs])
+    index = _index(hashes, sizes)
+    found = [np.empty((0, 2), np.int64)]
+    for start in range(0, len(hashes), _CHUNK):
+        whole = frequencies(hashes[start : start + _CHUNK], sizes[start : start + _CHUNK])
+        found += [
+            _near(_signs(vertical @ whole @ horizontal.T), start, index)
+            for vertical in _grid()
+            for horizontal in _grid()
+        ]
+    pairs = np.unique(np.concatenate(found), axis=0)
+
+    def of(film: int) -> Floats:
+        return frequencies([hashes[film]], [sizes[film]])
+
+    distance = np.array([fitted(of(a)[0], _signs(of(b))[0]) for a, b in pairs])
     near = distance <= NEAR_CROP
     return pairs[near], distance[near]
 
@@ -106,46 +108,61 @@ def _shuffles() -> list[Ints]:
     return [rng.permutation(_BITS)[: _KEYS * _KEY_BITS] for _ in range(_SHUFFLES)]
 
 
-def _keys(bits: NDArray[np.bool_], order: Ints) -> Iterator[NDArray[np.uint32]]:
+@dataclass(frozen=True)
+class _Index:
+    """Where films are found by a key. packed: their bits, words (N, 13).
+
+    order, keys: a row (N,) for each key of each shuffle: the films in the key's order, and their keys in that order.
+    """
+
+    shuffles: list[Ints]
+    packed: NDArray[np.uint64]
+    order: NDArray[np.int32]
+    keys: NDArray[np.uint32]
+
+
+def _keys(bits: NDArray[np.bool_], shuffles: list[Ints]) -> Iterator[NDArray[np.uint32]]:
     """Each key of 18 bits of all films, uint32 (N,)."""
     weights = (1 << np.arange(_KEY_BITS)).astype(np.float32)
-    for places in order.reshape(_KEYS, _KEY_BITS):
-        yield (bits[:, places].astype(np.float32) @ weights).astype(np.uint32)  # below 2^24, so exact
+    for shuffle in shuffles:
+        for places in shuffle.reshape(_KEYS, _KEY_BITS):
+            yield (bits[:, places].astype(np.float32) @ weights).astype(np.uint32)  # below 2^24, so exact
 
 
-def _sorted_keys(bits: NDArray[np.bool_], orders: list[Ints]) -> tuple[list[Ints], list[NDArray[np.uint32]]]:
-    """Of each key, the films in its order, and the keys in that order."""
-    order, keys = [], []
-    for shuffle in orders:
-        for key in _keys(bits, shuffle):
-            by = np.argsort(key, kind="stable")
-            order.append(by)
-            keys.append(key[by])
-    return order, keys
+def _index(hashes: Sequence[str], sizes: Sequence[str]) -> _Index:
+    shuffles, count = _shuffles(), len(hashes)
+    shape = (len(shuffles) * _KEYS, count)
+    made = _Index(
+        shuffles, np.empty((count, -(-_BITS // 64)), np.uint64), np.empty(shape, np.int32), np.empty(shape, np.uint32)
+    )
+    for start in range(0, count, _CHUNK):
+        some = slice(start, start + _CHUNK)
+        bits = _signs(frequencies(hashes[some], sizes[some]))
+        made.packed[some] = _packed(bits)
+        for number, key in enumerate(_keys(bits, shuffles)):
+            made.keys[number, some] = key
+    for number, key in enumerate(made.keys):
+        made.order[number] = np.argsort(key, kind="stable")
+        made.keys[number] = key[made.order[number]]
+    return made
 
 
-def _near(
-    probes: NDArray[np.bool_],
-    packed: NDArray[np.uint64],
-    orders: list[Ints],
-    order: list[Ints],
-    keys: list[NDArray[np.uint32]],
-) -> Ints:
-    """Pairs (M, 2) of a film by its probe and another by its own bits that agree in a key and are candidates."""
-    of_probe = _packed(probes)
+def _near(probes: NDArray[np.bool_], start: int, index: _Index) -> Ints:
+    """Pairs (M, 2) of a film by its probe and another by its own bits that agree in a key and are candidates.
+
+    start: the number of the film of the first probe.
+    """
+    of_probe, packed = _packed(probes), index.packed
     found = [np.empty((0, 2), np.int64)]
-    number = 0
-    for shuffle in orders:
-        for key in _keys(probes, shuffle):
-            first, last = (np.searchsorted(keys[number], key, side=side) for side in ("left", "right"))
-            for a, at in _ranges(first, last):
-                b = order[number][at]
-                differ = np.bitwise_count(of_probe[a] ^ packed[b]).sum(axis=1, dtype=np.int64)
-                close = (differ <= int(_CANDIDATE * _BITS)) & (a != b)
-                a, b = a[close], b[close]
-                alike = np.bitwise_count(packed[a] ^ packed[b]).sum(axis=1, dtype=np.int64) <= int(_ALIKE * _BITS)
-                found.append(np.c_[a[~alike], b[~alike]])
-            number += 1
+    for key, order, keys in zip(_keys(probes, index.shuffles), index.order, index.keys, strict=True):
+        first, last = (np.searchsorted(keys, key, side=side) for side in ("left", "right"))
+        for probe, at in _ranges(first, last):
+            a, b = probe + start, order[at].astype(np.int64)
+            differ = np.bitwise_count(of_probe[probe] ^ packed[b]).sum(axis=1, dtype=np.int64)
+            close = (differ <= int(_CANDIDATE * _BITS)) & (a != b)
+            a, b = a[close], b[close]
+            alike = np.bitwise_count(packed[a] ^ packed[b]).sum(axis=1, dtype=np.int64) <= int(_ALIKE * _BITS)
+            found.append(np.c_[a[~alike], b[~alike]])
     return np.unique(np.concatenate(found), axis=0)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,10 @@ from hilum.image.fingerprint import BITS, mirrored, unpack
 NEAR = 0.16
 _BANDS = BITS // 16
 _SHUFFLES = 4
-_CHUNK = 1 << 17
+# Of those that agree in a band, what is looked at first: 64 bits beside the band, of which a pair at the limit differs
+# in 10, and in more than 18 once in 250.
+_BESIDE = 18
+_CHUNK = 1 << 15
 
 
 def find(manifest: pd.DataFrame) -> pd.DataFrame:
@@ -39,7 +43,7 @@ def find(manifest: pd.DataFrame) -> pd.DataFrame:
     copies, films_of, sizes = _pictures(manifest)
     close, turned = _same_pictures(copies)
     cut = _crops(copies, sizes)
-    near = [_pairs_between(rows, rows, 0.0) for rows in films_of if len(rows) > 1]
+    near = [_pairs_between(rows, rows, 0.0) for rows in films_of.repeated]
     near += [_pairs_between(films_of[a], films_of[b], d) for (a, b), d in zip(*close, strict=True)]
     turned_round = [_pairs_between(films_of[a], films_of[b], d) for (a, b), d in zip(*turned, strict=True)]
     cropped = [_pairs_between(films_of[a], films_of[b], d) for (a, b), d in zip(*cut, strict=True)]
@@ -69,8 +73,8 @@ def links(manifest: pd.DataFrame) -> np.ndarray:
     copies, films_of, sizes = _pictures(manifest)
     (close, _), (turned, _) = _same_pictures(copies)
     cut, _ = _crops(copies, sizes)
-    first = np.array([rows[0] for rows in films_of], dtype=np.int64)
-    chains = [np.c_[rows[:-1], rows[1:]] for rows in [*films_of, *_equal_rows(manifest["sha256"])] if len(rows) > 1]
+    first = films_of.first
+    chains = [np.c_[rows[:-1], rows[1:]] for rows in [*films_of.repeated, *_equal_rows(manifest["sha256"])]]
     return np.concatenate([np.empty((0, 2), np.int64), first[close], first[turned], first[cut], *chains])
 
 
@@ -106,61 +110,80 @@ def near_pairs(bits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     bits: uint64 (N, 16), of `unpack`. All pairs are not compared. The 1024 bits are dealt to 64 bands of 16, four times
     over by fixed shuffles, and only fingerprints that agree in a whole band are compared (Broder 1997, On the
     resemblance and containment of documents; the banding of Leskovec, Rajaraman, Ullman, Mining of Massive Datasets,
-    3.4). Whether a pair is found depends on its two films alone. A pair that differs in fewer than 64 bits is always
-    found; one that differs in a share s of the bits is missed with probability (1 - (1 - s)^16)^256, which at the
-    limit of 0.16 is 1e-7.
+    3.4), and of those only the ones that are not far apart in 64 bits beside it. Whether a pair is found depends on its
+    two films alone. A pair that differs in fewer than 64 bits is always found; one that differs in a share s of the
+    bits agrees in no band with probability (1 - (1 - s)^16)^256, which at the limit of 0.16 is 1e-7.
     """
     found: list[np.ndarray] = []
     limit = int(NEAR * BITS)
-    for keys in _bands(bits):
-        for pairs in _agreeing(keys):
-            differ = np.bitwise_count(bits[pairs[:, 0]] ^ bits[pairs[:, 1]]).sum(axis=1, dtype=np.int64)
-            close = differ <= limit
-            found.append(np.c_[pairs[close], differ[close]])
+    for words in _dealt(bits):
+        bands = words.view(np.uint16)
+        for band in range(_BANDS):
+            beside = words[:, (band // 4 + 1) % words.shape[1]]
+            for pairs in _agreeing(np.ascontiguousarray(bands[:, band]), np.ascontiguousarray(beside)):
+                differ = np.bitwise_count(bits[pairs[:, 0]] ^ bits[pairs[:, 1]]).sum(axis=1, dtype=np.int64)
+                close = differ <= limit
+                found.append(np.c_[pairs[close], differ[close]])
     every = np.concatenate(found) if found else np.empty((0, 3), np.int64)
     every[:, :2].sort(axis=1)
     every = np.unique(every, axis=0)
     return every[:, :2], every[:, 2] / BITS
 
 
-def _bands(bits: np.ndarray) -> Iterator[np.ndarray]:
-    """The keys of each band, uint16 (N,)."""
+def _dealt(bits: np.ndarray) -> Iterator[np.ndarray]:
+    """The fingerprints with their bits in another order, uint64 (N, 16), once for each shuffle."""
     rng = np.random.Generator(np.random.PCG64(20200301))  # fixed: the same pairs are found on every machine
+    dealt = np.empty_like(bits)
     for _ in range(_SHUFFLES if len(bits) > 1 else 0):
         order = rng.permutation(BITS)
-        dealt = [
-            np.packbits(np.unpackbits(bits[start : start + _CHUNK].view(np.uint8), axis=1)[:, order], axis=1)
-            for start in range(0, len(bits), _CHUNK)
-        ]
-        keys = np.ascontiguousarray(np.concatenate(dealt)).view(np.uint16)
-        for band in range(_BANDS):
-            yield np.ascontiguousarray(keys[:, band])
+        for start in range(0, len(bits), _CHUNK):
+            some = np.unpackbits(bits[start : start + _CHUNK].view(np.uint8), axis=1)[:, order]
+            dealt[start : start + _CHUNK] = np.ascontiguousarray(np.packbits(some, axis=1)).view(np.uint64)
+        yield dealt
 
 
-def _agreeing(keys: np.ndarray) -> Iterator[np.ndarray]:
-    """Pairs of indices whose keys are equal, (M, 2), in portions that fit the memory."""
+def _agreeing(keys: np.ndarray, beside: np.ndarray) -> Iterator[np.ndarray]:
+    """Pairs of indices whose keys are equal and who differ little in their 64 bits, (M, 2), some at a time."""
     order = np.argsort(keys, kind="stable")
-    sorted_keys = keys[order]
+    keys, beside = keys[order], beside[order]
+    starts = np.flatnonzero(np.r_[True, keys[1:] != keys[:-1]])
+    stop = np.repeat(np.r_[starts[1:], len(keys)], np.diff(np.r_[starts, len(keys)]))
     at, step = np.arange(len(keys)), 0
-    portion: list[np.ndarray] = []
-    held = 0
-    while True:
+    while at.size:
         # Neighbours in the sorted order, then neighbours but one, ..., until no bucket is that large.
         step += 1
-        at = at[at + step < len(keys)]
-        at = at[sorted_keys[at] == sorted_keys[at + step]]
-        if not at.size:
-            break
-        portion.append(np.c_[order[at], order[at + step]])
-        held += at.size
-        if held > _CHUNK:
-            yield np.concatenate(portion)
-            portion, held = [], 0
-    if portion:
-        yield np.concatenate(portion)
+        at = at[at + step < stop[at]]
+        close = at[np.bitwise_count(beside[at] ^ beside[at + step]) <= _BESIDE]
+        for start in range(0, len(close), _CHUNK):
+            some = close[start : start + _CHUNK]
+            yield np.c_[order[some], order[some + step]]
 
 
-def _pictures(manifest: pd.DataFrame) -> tuple[np.ndarray, list[np.ndarray], list[str]]:
+@dataclass(frozen=True)
+class _Rows:
+    """Row numbers by code, 0, 1, ...; in order within each. starts: where each code begins, and the end."""
+
+    rows: np.ndarray
+    starts: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    def __getitem__(self, code: int) -> np.ndarray:
+        return self.rows[self.starts[code] : self.starts[code + 1]]
+
+    @property
+    def first(self) -> np.ndarray:
+        """The first row of each code."""
+        return self.rows[self.starts[:-1]]
+
+    @property
+    def repeated(self) -> list[np.ndarray]:
+        """The rows of each code that has more than one."""
+        return [self[int(code)] for code in np.flatnonzero(np.diff(self.starts) > 1)]
+
+
+def _pictures(manifest: pd.DataFrame) -> tuple[np.ndarray, _Rows, list[str]]:
     """The different fingerprints, uint64 (N, 16), the rows of the films that have each, and its sizes or ""."""
     absent = [name for name in ("sha256", "phash") if name not in manifest]
     if absent or (len(manifest) and manifest[["sha256", "phash"]].isna().all(axis=None)):
@@ -171,34 +194,34 @@ def _pictures(manifest: pd.DataFrame) -> tuple[np.ndarray, list[np.ndarray], lis
         )
     text = manifest["phash"].astype("string").fillna("")
     rows = np.flatnonzero((text != "").to_numpy())
-    distinct, of_copy = np.unique(text.iloc[rows].to_numpy(dtype=object).astype(str), return_inverse=True)
+    bits = np.empty((len(rows), BITS // 64), np.uint64)
     try:
-        copies = unpack(distinct.tolist())
+        for start in range(0, len(rows), _CHUNK):
+            bits[start : start + _CHUNK] = unpack(text.iloc[rows[start : start + _CHUNK]].tolist())
     except ValueError as error:
         raise DataError(
             f"the column phash does not hold hilum's fingerprints: {error}",
             where="manifest",
             next_step="Leave the column out, and hilum data build will fill it.",
         ) from None
-    films_of = _rows_of_codes(rows, of_copy, len(distinct))
-    if "phash_sizes" not in manifest:
-        return copies, films_of, [""] * len(distinct)
+    _, first, of_copy = np.unique(bits.view(f"S{BITS // 8}").ravel(), return_index=True, return_inverse=True)
+    copies, films_of = bits[first], _rows_of_codes(rows, of_copy, len(first))
+    if "phash_sizes" not in manifest or manifest["phash_sizes"].isna().all():
+        return copies, films_of, [""] * len(first)
     known = manifest["phash_sizes"].astype("string").fillna("").to_numpy(dtype=object)
-    return copies, films_of, [max(known[rows]) for rows in films_of]
+    return copies, films_of, [max(known[films_of[code]]) for code in range(len(films_of))]
 
 
 def _equal_rows(values: pd.Series) -> list[np.ndarray]:
     """Row numbers of each value that stands there more than once; missing values are equal to nothing."""
     rows = np.flatnonzero((values.notna() & values.duplicated(keep=False)).to_numpy())
     codes, distinct = pd.factorize(values.iloc[rows], sort=True)
-    return _rows_of_codes(rows, codes, len(distinct))
+    return _rows_of_codes(rows, codes, len(distinct)).repeated
 
 
-def _rows_of_codes(rows: np.ndarray, codes: np.ndarray, count: int) -> list[np.ndarray]:
-    """`rows` divided by their code, 0 to count - 1; in order within each."""
+def _rows_of_codes(rows: np.ndarray, codes: np.ndarray, count: int) -> _Rows:
     order = np.argsort(codes, kind="stable")
-    starts = np.searchsorted(codes[order], np.arange(1, count))
-    return np.split(rows[order], starts) if count else []
+    return _Rows(rows[order], np.searchsorted(codes[order], np.arange(count + 1)))
 
 
 def _pairs_between(a: np.ndarray, b: np.ndarray, distance: float) -> np.ndarray:

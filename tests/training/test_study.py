@@ -50,6 +50,23 @@ def test_a_trial_that_was_given_up_is_the_next_one_and_keeps_its_values(tmp_path
     assert rest == [1, 2]
 
 
+def test_what_is_written_in_one_commit_is_there_together_or_not_at_all(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    trials = [taken[0] for _ in range(3) if (taken := take(store, 3))]
+    with pytest.raises(RuntimeError), store.one_commit():
+        trials[0].set_user_attr("seconds", 1.0)
+        store.study.tell(trials[0], 0.5)
+        raise RuntimeError
+    with store.one_commit():
+        store.study.tell(trials[1], 0.25)
+        store.study.tell(trials[2], 0.75)
+    states = [trial.state for trial in opened(tmp_path).study.get_trials()]
+    assert states == [TrialState.RUNNING, TrialState.COMPLETE, TrialState.COMPLETE]
+    assert "seconds" not in opened(tmp_path).study.get_trials()[0].user_attrs
+    store.study.tell(trials[0], 0.5)  # and each by itself again
+    assert opened(tmp_path).study.get_trials()[0].value == 0.5
+
+
 DIES = """
 import os, sys
 from hilum.recipe.schema import Search

@@ -1,17 +1,19 @@
 """Many heads trained at once on the same features, as one batched computation, each as `train_stage` would train it.
 
 Heads of the same layers and widths are stacked: their weights are one tensor (heads, outputs, inputs), so that a step
-of all of them is one matrix product. Each head keeps its own optimiser, rate and schedule, whose parameters are windows
-into the stacked ones. Whatever a head would have seen alone it sees here: the same first weights, batches, dropout
-masks and order of arithmetic, in float32 and in bfloat16.
+of all of them is one matrix product. Each head keeps its own rate and schedule, and its optimiser's settings; as an
+optimiser changes each number by itself, one object moves all heads of a kind, by windows into the stacked weights.
+Whatever a head would have seen alone it sees here: the same first weights, batches, dropout masks and order of
+arithmetic, in float32 and in bfloat16.
 """
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,7 +30,8 @@ from hilum.training import balance as balancing
 from hilum.training.features import has_frozen_backbone
 from hilum.training.prepared import Batch
 from hilum.training.schedule import has_stopped, higher_is_better, kept_epoch, learning_rate
-from hilum.training.stage import StageJob, make_optimiser, no_number, validation_figures
+from hilum.training.stacked import Stack, drawn_from
+from hilum.training.stage import OPTIMISERS, StageJob, no_number, parameter_groups, validation_figures
 
 # Keys in which heads that train together may differ. The others change the films, the batches or the backbone.
 OF_A_HEAD = ("model.dropout", "model.head.")
@@ -99,11 +102,14 @@ def alike(models: Sequence[Model], classifier: Classifier) -> list[list[int]]:
     """
     groups: dict[str, list[int]] = {}
     size: dict[str, int] = {}
+    layers_of: dict[str, str] = {}
     for number, model in enumerate(models):
-        with torch.device("meta"):
-            head = new_head(classifier, model)
-        groups.setdefault(repr(head), []).append(number)
-        size[repr(head)] = sum(weight.numel() for weight in head.parameters()) * 4 * _COPIES
+        if repr(model) not in layers_of:
+            with torch.device("meta"):
+                head = new_head(classifier, model)
+            layers_of[repr(model)] = repr(head)
+            size[repr(head)] = sum(weight.numel() for weight in head.parameters()) * 4 * _COPIES
+        groups.setdefault(layers_of[repr(model)], []).append(number)
     return [
         numbers[start : start + max(1, _BYTES // size[layers])]
         for layers, numbers in groups.items()
@@ -131,7 +137,8 @@ def _train(trainees: list[Trainee], job: StageJob) -> None:
     for trainee in trainees:
         trainee.head.to(device)
     stack = Stack([trainee.head for trainee in trainees])
-    optimisers = [make_optimiser(trainee.head, trainee.stage) for trainee in trainees]
+    windows = _windows(trainees)
+    optimisers = _optimisers(stack, windows)
     weights = None
     if job.balance.how == "weights":
         counted = balancing.class_weights(job.train.y, len(job.classes))
@@ -139,15 +146,69 @@ def _train(trainees: list[Trainee], job: StageJob) -> None:
     for epoch in range(job.stage.epochs):
         if all(trainee.is_finished for trainee in trainees):
             break
-        losses = _learn(stack, trainees, optimisers, job, epoch, weights)
-        _judge(stack, trainees, optimisers, job, epoch, losses)
+        losses = _learn(stack, windows, optimisers, job, epoch, weights)
+        _judge(stack, trainees, job, epoch, losses)
     for trainee in trainees:
         trainee.head.load_state_dict(trainee.best or trainee.head.state_dict())
 
 
+@dataclass
+class _Window:
+    """Neighbours in the stack, from `start` on, whose rates are the same at each step. groups: of their optimiser."""
+
+    trainees: list[Trainee]
+    start: int
+    groups: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def stage(self) -> Stage:
+        return self.trainees[0].stage
+
+    def pieces(self, stack: Stack, *, gradients: bool = False) -> tuple[list[Tensor], list[Tensor]]:
+        return stack.pieces(self.start, self.start + len(self.trainees), gradients=gradients)
+
+
+def _windows(trainees: list[Trainee]) -> list[_Window]:
+    # On a plateau the rate depends on what the head has reached, so that each has a window of its own.
+    alike = [(trainee.stage, n if trainee.stage.schedule == "plateau" else -1) for n, trainee in enumerate(trainees)]
+    found, start = [], 0
+    for _, same in groupby(zip(alike, trainees, strict=True), key=lambda each: each[0]):
+        found.append(_Window([trainee for _, trainee in same], start))
+        start += len(found[-1].trainees)
+    return found
+
+
+def _optimisers(stack: Stack, windows: list[_Window]) -> list[torch.optim.Optimizer]:
+    """One of each kind, with the groups of all windows that ask for it."""
+    made = []
+    for kind in dict.fromkeys(window.stage.optimiser for window in windows):
+        asked = [
+            (window, group)
+            for window in windows
+            if window.stage.optimiser == kind
+            for group in parameter_groups(*window.pieces(stack), window.stage)
+        ]
+        made.append(OPTIMISERS[kind]([group for _, group in asked]))
+        for (window, _), group in zip(asked, made[-1].param_groups, strict=True):
+            window.groups.append(group)
+    return made
+
+
+def _hand_out(stack: Stack, windows: list[_Window], done: int, steps_per_epoch: int) -> None:
+    """Give the optimisers the rates and gradients of a step; none to heads that have finished."""
+    for window in windows:
+        rate = learning_rate(window.stage, done, steps_per_epoch, window.trainees[0].monitored)
+        is_going = not all(trainee.is_finished for trainee in window.trainees)
+        gradients = [part for part in window.pieces(stack, gradients=True) if part]
+        for group, part in zip(window.groups, gradients, strict=True):
+            group["lr"] = rate
+            for piece, gradient in zip(group["params"], part, strict=True):
+                piece.grad = gradient if is_going else None
+
+
 def _learn(
     stack: Stack,
-    trainees: list[Trainee],
+    windows: list[_Window],
     optimisers: list[torch.optim.Optimizer],
     job: StageJob,
     epoch: int,
@@ -156,12 +217,13 @@ def _learn(
     """One epoch; the mean loss of each head."""
     stack.train()
     device, losses = torch.device(job.accelerator), []
-    going = [number for number, trainee in enumerate(trainees) if not trainee.is_finished]
+    heads = sum(len(window.trainees) for window in windows)
     for step, films in enumerate(job.batches(epoch)):
         x = job.train.read(Batch(epoch, step, films)).to(device)
         y = torch.from_numpy(job.train.y[films]).to(device)
-        torch.manual_seed(job.generator(epoch, step).initial_seed())
-        targets = F.one_hot(y, len(job.classes)).float().repeat(len(trainees), 1)
+        # `torch.manual_seed` writes down, on machines without a GPU, each time who asked for it.
+        drawn_from(x.device).manual_seed(job.generator(epoch, step).initial_seed())
+        targets = F.one_hot(y, len(job.classes)).float().repeat(heads, 1)
         with torch.autocast(device.type, torch.bfloat16, enabled=job.precision == "bf16-mixed"):
             z = stack(x)
         each = F.cross_entropy(
@@ -171,17 +233,12 @@ def _learn(
             label_smoothing=job.stage.label_smoothing,
             reduction="none",
         )
-        each = each.view(len(trainees), len(films)).mean(1)
+        each = each.view(heads, len(films)).mean(1)
         stack.zero_grad(set_to_none=True)
         each.sum().backward()
-        stack.hand_out_gradients()
         losses.append(each.detach())
-        done = epoch * job.steps_per_epoch + step
-        for number in going:
-            trainee, optimiser = trainees[number], optimisers[number]
-            rate = learning_rate(trainee.stage, done, job.steps_per_epoch, trainee.monitored)
-            for group in optimiser.param_groups:
-                group["lr"] = rate
+        _hand_out(stack, windows, epoch * job.steps_per_epoch + step, job.steps_per_epoch)
+        for optimiser in optimisers:
             optimiser.step()
     return torch.stack(losses).mean(0)
 
@@ -189,7 +246,6 @@ def _learn(
 def _judge(
     stack: Stack,
     trainees: list[Trainee],
-    optimisers: list[torch.optim.Optimizer],
     job: StageJob,
     epoch: int,
     losses: Tensor,
@@ -203,136 +259,15 @@ def _judge(
             films = np.arange(start, min(start + BATCH, len(y)))
             found.append(stack(job.validation.read(Batch(0, step, films)).to(device)).float().cpu())
     logits = torch.cat(found, dim=1).double()
-    for trainee, z, loss, optimiser in zip(trainees, logits, losses.tolist(), optimisers, strict=True):
+    last = (epoch + 1) * job.steps_per_epoch - 1
+    for trainee, z, loss in zip(trainees, logits, losses.tolist(), strict=True):
         if trainee.is_finished:
             continue
         if not math.isfinite(loss):
             trainee.failed = no_number(job.number, epoch + 1, trainee.stage)
             continue
         about = {"stage": job.number, "epoch": epoch + 1, "train_loss": loss}
-        rate = float(optimiser.param_groups[0]["lr"])
+        rate = learning_rate(trainee.stage, last, job.steps_per_epoch, trainee.monitored)
         trainee.rows.append({**about, **validation_figures(y, z), "learning_rate": rate, "seconds": 0.0})
         if kept_epoch(trainee.stage, trainee.monitored) == epoch:
             trainee.best = {name: tensor.clone() for name, tensor in trainee.head.state_dict().items()}
-
-
-class Stack(nn.Module):
-    """Heads of the same layers as one network: features (B, F) to the logits of each head (H, B, K).
-
-    The weights of the heads become windows into the stacked ones, so that whoever changes one changes the other.
-    """
-
-    def __init__(self, heads: Sequence[nn.Sequential]) -> None:
-        super().__init__()
-        rows = zip(*(list(head) for head in heads), strict=True)
-        self.layers = nn.ModuleList([_stacked(row) for row in rows])
-
-    def forward(self, features: Tensor) -> Tensor:
-        x = features.flatten(1)
-        for layer in self.layers:
-            x = layer(x)
-        return x
-
-    def hand_out_gradients(self) -> None:
-        """Give each head its windows into the gradients of the last backward pass."""
-        for layer in self.layers:
-            if isinstance(layer, _Linears | _BatchNorms):
-                layer.hand_out_gradients()
-
-
-def _stacked(layers: Sequence[nn.Module]) -> nn.Module:
-    first = layers[0]
-    if isinstance(first, nn.Linear):
-        return _Linears(layers)
-    if isinstance(first, nn.BatchNorm1d):
-        return _BatchNorms(layers)
-    if isinstance(first, nn.Dropout | nn.AlphaDropout):
-        return _SameDropout(first)
-    return copy.deepcopy(first)
-
-
-class _Windows(nn.Module):
-    """Layers whose tensors are stacked, and are windows into the stack from then on."""
-
-    def __init__(self, layers: Sequence[nn.Module]) -> None:
-        super().__init__()
-        self.of = list(layers)  # a plain list, so that their parameters are not counted twice
-        for name, _ in layers[0].named_parameters():
-            stacked = torch.stack([getattr(layer, name).detach() for layer in layers])
-            self.register_parameter(name, nn.Parameter(stacked))
-            for layer, window in zip(layers, stacked, strict=True):
-                getattr(layer, name).data = window
-        for name, buffer in layers[0].named_buffers():
-            stacked = torch.stack([getattr(layer, name) for layer in layers])
-            self.register_buffer(name, stacked)
-            for layer, window in zip(layers, stacked, strict=True):
-                setattr(layer, name, window if buffer.ndim else window.view(()))
-
-    def hand_out_gradients(self) -> None:
-        for name, stacked in self.named_parameters():
-            assert stacked.grad is not None
-            for layer, window in zip(self.of, stacked.grad, strict=True):
-                getattr(layer, name).grad = window
-
-
-class _Linears(_Windows):
-    """Linear layers: (B, F) for all, or (H, B, F), to (H, B, O)."""
-
-    weight: Tensor
-    bias: Tensor
-
-    def forward(self, x: Tensor) -> Tensor:
-        heads, outputs, inputs = self.weight.shape
-        if x.ndim == 2:  # of all heads in one product, which is what makes it fast
-            z = F.linear(x, self.weight.view(heads * outputs, inputs), self.bias.view(-1))
-            return z.view(len(x), heads, outputs).transpose(0, 1)
-        return torch.baddbmm(self.bias[:, None], x, self.weight.transpose(1, 2))
-
-
-class _BatchNorms(_Windows):
-    """Batch normalisations: (B, F) for all, or (H, B, F), to (H, B, F); every head's channels are channels of one."""
-
-    weight: Tensor
-    bias: Tensor
-    running_mean: Tensor
-    running_var: Tensor
-    num_batches_tracked: Tensor
-
-    def forward(self, x: Tensor) -> Tensor:
-        first = self.of[0]
-        assert isinstance(first, nn.BatchNorm1d) and first.momentum is not None
-        heads = len(self.weight)
-        x = x.expand(heads, *x.shape) if x.ndim == 2 else x
-        if self.training:
-            self.num_batches_tracked.add_(1)
-        flat = F.batch_norm(
-            x.transpose(0, 1).reshape(x.shape[1], -1),
-            self.running_mean.view(-1),
-            self.running_var.view(-1),
-            self.weight.view(-1),
-            self.bias.view(-1),
-            self.training,
-            first.momentum,
-            first.eps,
-        )
-        return flat.view(x.shape[1], heads, -1).transpose(0, 1)
-
-
-class _SameDropout(nn.Module):
-    """Dropout that leaves out of every head what it would leave out of one alone."""
-
-    def __init__(self, layer: nn.Dropout | nn.AlphaDropout) -> None:
-        super().__init__()
-        self.layer = layer
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.training or x.ndim == 2:  # before the first layer, all heads see one thing
-            dropped: Tensor = self.layer(x)
-            return dropped
-        on_gpu = x.device.type == "cuda"
-        draws = torch.cuda.default_generators[x.device.index] if on_gpu else torch.default_generator
-        state, kept = draws.get_state(), []
-        for one in x:
-            draws.set_state(state)
-            kept.append(self.layer(one))
-        return torch.stack(kept)

@@ -248,10 +248,13 @@ def _run_together(bench: _Bench, heads: HeadTrials, taken: Sequence[tuple[Trial,
             else:
                 asked.append((trial, place, recipe))
         with bench.progress.task("training heads", len(asked)) as advance, errors_of(bench.store.url):
-            for number, found in heads.train([recipe for _, _, recipe in asked], advance):
-                trial, place, _ = asked[number]
-                _judge(bench, trial, place, bench.plan.read(trial.params), found)
-                del left[trial.number]
+            for several in heads.train([recipe for _, _, recipe in asked], advance):
+                with bench.store.one_commit():
+                    for number, found in several:
+                        trial, place, _ = asked[number]
+                        _judge(bench, trial, place, bench.plan.read(trial.params), found)
+                for number, _ in several:
+                    del left[asked[number][0].number]
         for trial, place in again:
             _judge(bench, trial, place, bench.plan.read(trial.params))
             del left[trial.number]
@@ -320,7 +323,7 @@ def _same(store: Store, digest: str, place: int) -> dict[str, Any] | None:
 def _trained(bench: _Bench, trial: Trial, recipe: Recipe, name: str) -> dict[str, Any]:
     """Train a trial's recipe; what `train_trial` says of it."""
     if bench.heads is not None:
-        ((_, found),) = bench.heads.train([recipe])
+        (((_, found),),) = bench.heads.train([recipe])
         if isinstance(found, HilumError):
             raise found
         return asdict(found)

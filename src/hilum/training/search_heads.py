@@ -25,8 +25,9 @@ from hilum.training.prepared import prepare_films
 from hilum.training.stage import StageJob
 from hilum.training.train import kept_epoch, stage_jobs
 
-# Trials that one process takes at a time: enough to be fast, few enough that other processes have some left.
-TOGETHER = 512
+# Trials that one process takes at a time: what takes the time is how many different layers there are, and any few
+# hundred of a grid have nearly as many as all of it.
+TOGETHER = 4096
 
 
 @dataclass(frozen=True)
@@ -79,18 +80,23 @@ class HeadTrials:
 
     def train(
         self, recipes: Sequence[Recipe], advance: Callable[[int], None] = lambda trials: None
-    ) -> Iterator[tuple[int, Trained | HilumError]]:
-        """(number, what it gave) of every recipe, in the order in which they are done; those alike are done together.
+    ) -> Iterator[list[tuple[int, Trained | HilumError]]]:
+        """(number, what it gave) of every recipe, as they are done, of those that are done together in one list.
 
         A HilumError stands for one that could not be trained.
         """
         jobs = self._jobs
-        for numbers in alike([recipe.model for recipe in recipes], self._classifier):
+        # Neighbours that learn alike are moved together.
+        order = sorted(range(len(recipes)), key=lambda number: repr(recipes[number].stage))
+        for places in alike([recipes[number].model for number in order], self._classifier):
+            numbers = [order[place] for place in places]
             started = time.monotonic()
             done = self._trained([recipes[number] for number in numbers], jobs)
             seconds = (time.monotonic() - started) / len(numbers)
-            for number, (row, epochs) in zip(numbers, done, strict=True):
-                yield number, row if isinstance(row, HilumError) else Trained(_numbers(row), epochs, round(seconds, 3))
+            yield [
+                (number, row if isinstance(row, HilumError) else Trained(_numbers(row), epochs, round(seconds, 3)))
+                for number, (row, epochs) in zip(numbers, done, strict=True)
+            ]
             advance(len(numbers))
 
     def _trained(self, recipes: list[Recipe], jobs: list[StageJob]) -> list[tuple[pd.Series | HilumError, int]]:

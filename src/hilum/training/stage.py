@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -272,15 +272,19 @@ def shrunk(films: Tensor, side_px: int | None) -> Tensor:
 def make_optimiser(network: nn.Module, stage: Stage) -> torch.optim.Optimizer:
     """The stage's optimiser over the parameters that learn; biases and norms do not decay."""
     learning = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [parameter for parameter in learning if parameter.ndim > 1], "weight_decay": stage.weight_decay},
-        {"params": [parameter for parameter in learning if parameter.ndim <= 1], "weight_decay": 0.0},
-    ]
-    groups = [group for group in groups if group["params"]]
-    options: dict[str, Any] = {"momentum": stage.momentum} if stage.optimiser in ("sgd", "rmsprop") else {}
+    weights, others = ([p for p in learning if (p.ndim > 1) == is_weight] for is_weight in (True, False))
+    return OPTIMISERS[stage.optimiser](parameter_groups(weights, others, stage))
+
+
+def parameter_groups(weights: Sequence[Tensor], others: Sequence[Tensor], stage: Stage) -> list[dict[str, Any]]:
+    """What the stage's optimiser is made with. weights: what decays. others: biases and norms, which do not."""
+    options: dict[str, Any] = {"lr": stage.learning_rate}
+    if stage.optimiser in ("sgd", "rmsprop"):
+        options["momentum"] = stage.momentum
     if stage.optimiser == "amsgrad":
         options["amsgrad"] = True
-    return OPTIMISERS[stage.optimiser](groups, lr=stage.learning_rate, **options)
+    decays = ((weights, stage.weight_decay), (others, 0.0))
+    return [{"params": params, "weight_decay": decay, **options} for params, decay in decays if params]
 
 
 def no_number(number: int, epoch: int, stage: Stage) -> HilumError:

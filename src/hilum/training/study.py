@@ -14,6 +14,7 @@ import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,8 @@ from hilum.training.schedule import higher_is_better
 # How long a trial without an owner's name may be on its way to one, where the database alone keeps order.
 _UNOWNED_SECONDS = 60
 _BUSY_SECONDS = 60
+# Trials that are added in one commit, for which another process waits less than that.
+_ADDED = 256
 ERROR, SURPLUS = "error", "surplus"
 
 
@@ -41,6 +44,7 @@ class Store:
     """An open study. url: of its database, without password. lock: held while a trial is chosen, where there is one."""
 
     study: optuna.Study
+    storage: RDBStorage
     url: str
     lock: FileLock | None
 
@@ -49,6 +53,23 @@ class Store:
         """SQLite does not keep two processes from taking the same trial; a lock beside its file does."""
         with self.lock or contextlib.nullcontext(), errors_of(self.url):
             yield
+
+    @contextmanager
+    def one_commit(self) -> Iterator[None]:
+        """What is written meanwhile is committed together, or not at all: for each commit the disk is waited for.
+
+        Optuna commits whatever it writes; here its sessions join a transaction that they cannot end (SQLAlchemy,
+        Joining a Session into an External Transaction).
+        """
+        sessions, engine = self.storage.scoped_session, self.storage.engine
+        with errors_of(self.url), engine.begin() as connection:
+            sessions.remove()
+            sessions.configure(bind=connection, join_transaction_mode="rollback_only")
+            try:
+                yield
+            finally:
+                sessions.remove()
+                sessions.configure(bind=engine, join_transaction_mode="conditional_savepoint")
 
     def trials(self) -> dict[int, FrozenTrial]:
         """Place -> its trial, of those that count: finished, failed with a reason, running or waiting."""
@@ -89,7 +110,7 @@ def open_store(url: str, name: str, about: Mapping[str, Any], *, search: Search)
         if before is None:
             study.set_user_attr("about", dict(about))
     _refuse_other(before, about, name, shown)
-    return Store(study, shown, lock)
+    return Store(study, storage, shown, lock)
 
 
 def _connected(url: str, shown: str, engine: dict[str, Any]) -> RDBStorage:
@@ -161,14 +182,15 @@ def take_known(
         if any(trial.state == TrialState.WAITING for trial in before):
             return []
         first, counting, me = sum(map(_is_first, before)), _counting(before), {"worker": worker()}
-        for place in range(first, min(first + most, total)):
-            values = known(place, counting)
-            if values is None:
-                break
-            of_these = {key: distributions[key] for key in values}
-            store.study.add_trial(
-                optuna.create_trial(state=TrialState.RUNNING, params=values, distributions=of_these, user_attrs=me)
-            )
+        found = (known(place, counting) for place in range(first, min(first + most, total)))
+        taken = [values for values in takewhile(lambda values: values is not None, found) if values is not None]
+        for start in range(0, len(taken), _ADDED):
+            with store.one_commit():
+                for values in taken[start : start + _ADDED]:
+                    of = {key: distributions[key] for key in values}
+                    store.study.add_trial(
+                        optuna.create_trial(state=TrialState.RUNNING, params=values, distributions=of, user_attrs=me)
+                    )
         added = store.study.get_trials(deepcopy=False)[len(before) :]
         return [
             (optuna.trial.Trial(store.study, trial._trial_id), first + number) for number, trial in enumerate(added)

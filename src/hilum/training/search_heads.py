@@ -25,9 +25,8 @@ from hilum.training.prepared import prepare_films
 from hilum.training.stage import StageJob
 from hilum.training.train import kept_epoch, stage_jobs
 
-# Trials that one process takes at a time: what takes the time is how many different layers there are, and any few
-# hundred of a grid have nearly as many as all of it.
-TOGETHER = 4096
+# Trials that one process takes at a time: enough to be fast, few enough that other processes have some left.
+TOGETHER = 512
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from hilum.data.collect import collect
 from hilum.model import classifier as classifiers
 from hilum.model import frozen
 from hilum.model.classifier import Classifier
-from hilum.progress import SILENT
+from hilum.progress import SILENT, Progress
 from hilum.recipe.load import load_recipe
 from hilum.recipe.schema import Recipe
 from hilum.training.features import featured, has_frozen_backbone, head_alone
@@ -127,8 +127,11 @@ def test_torch_computes_what_openvino_gets_wrong(
     by_torch = setting.featured().train.read(Batch(0, 0, setting.job.batches(0)[0]))
     monkeypatch.setattr(frozen, "FEW_FILMS", 0)
     monkeypatch.setattr(frozen, "by_openvino", lambda requests, x: np.zeros((len(x), by_torch.shape[1]), np.float32))
-    other = featured(setting.classifier, setting.job, setting.train, setting.validation, ["new"] * 99, SILENT)
+    said: list[str] = []
+    monkeypatch.setattr(Progress, "say", lambda self, message: said.append(message))
+    other = featured(setting.classifier, setting.job, setting.train, setting.validation, ["new"] * 99, Progress())
     assert torch.equal(other.train.read(Batch(0, 0, setting.job.batches(0)[0])), by_torch)
+    assert len(said) == 1 and "features that differ by 100.0%; computed with torch" in said[0]
 
 
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from contextlib import ExitStack
 from functools import cached_property
 from typing import Any, Literal
@@ -26,10 +27,11 @@ class Frozen:
 
     films: how many are to come. engine: auto, where OpenVINO may compute them, else torch. It is compared with torch on
     the first films: where its features lie further from those of float32 than twice what torch's own of this precision
-    do, torch computes them all.
+    do, torch computes them all, and `say` is told why.
     """
 
-    def __init__(self, classifier: Classifier, precision: str, films: int) -> None:
+    def __init__(self, classifier: Classifier, precision: str, films: int, say: Callable[[str], None]) -> None:
+        self._say = say
         self._classifier, self._bf16 = classifier, precision == "bf16-mixed"
         self.device = next(classifier.parameters()).device
         openvino = films >= FEW_FILMS and not why_not_openvino(self.device.type)
@@ -61,12 +63,21 @@ class Frozen:
         try:
             model = converted_backbone(self._backbone, tuple(x.shape[2:]))
             requests = requests_of(model, "bf16" if self._bf16 else "f32")
-        except Exception:  # whatever its converter trips over, torch computes the network all the same
-            return []
+        except Exception as error:  # whatever its converter trips over, torch computes the network all the same
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            return self._by_torch_alone(f"OpenVINO cannot convert {self._classifier.architecture.backbone}: {reason}")
         exact = self._by_torch(x, bf16=False).numpy()
         own = self._by_torch(x, bf16=self._bf16).float().numpy()
         allowed = max(TOLERANCE, 2 * _distance(own, exact))
-        return requests if _distance(by_openvino(requests, x[:, 0].numpy()), exact) <= allowed else []
+        differ = _distance(by_openvino(requests, x[:, 0].numpy()), exact)
+        if not differ <= allowed:  # nor where it is no number
+            name = self._classifier.architecture.backbone
+            return self._by_torch_alone(f"OpenVINO gives {name} features that differ by {differ:.1%}")
+        return requests
+
+    def _by_torch_alone(self, why: str) -> list[Any]:
+        self._say(f"{why}; computed with torch, which takes longer")
+        return []
 
     def _by_torch(self, x: Tensor, *, bf16: bool) -> Tensor:
         with (

@@ -98,7 +98,7 @@ def featured(
     set_unfrozen(classifier, "none")
     augmented = job.augment != Augment()
     passes = job.stage.epochs if augmented else 1
-    frozen = Frozen(classifier, job.precision, passes * len(train) + len(validation))
+    frozen = Frozen(classifier, job.precision, passes * len(train) + len(validation), progress.say)
     of_network = {
         "version": FEATURES_VERSION,
         "backbone": classifier.architecture.backbone,

@@ -176,3 +176,11 @@ def test_the_description_tells_units_and_errors(client: TestClient) -> None:
     confidence = described["components"]["schemas"]["ResultRecord"]["properties"]["confidence"]
     assert "0 to 1" in confidence["description"]
     assert "/cards" not in described["paths"]
+
+
+def test_a_method_that_an_address_does_not_know_is_told_those_that_it_knows(client: TestClient) -> None:
+    data = png(6)
+    film = client.post("/api/v1/predict", content=data).json()["film_id"]
+    answer = client.patch(f"/api/v1/films/{film}")
+    assert answer.status_code == 405
+    assert answer.headers["allow"] == "DELETE, GET"

@@ -9,6 +9,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, RedirectResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from hilum.errors import HilumError, RequestError
 from hilum.serve.dicom.web import PREFIX as DICOM_WEB
@@ -39,6 +40,13 @@ def _headers(error: ServeError) -> dict[str, str]:
     if isinstance(error, TooManyError):
         return {"retry-after": "60"}
     return {"www-authenticate": "Bearer"} if isinstance(error, LoginNeededError) else {}
+
+
+def _methods(request: Request) -> list[str]:
+    """What the address knows: one path may have a route for each method, and Starlette names those of the first."""
+    asked = {name: {**request.scope, "method": name} for name in ("DELETE", "GET", "PATCH", "POST", "PUT")}
+    routes = request.app.routes
+    return [name for name, scope in asked.items() if any(each.matches(scope)[0] == Match.FULL for each in routes)]
 
 
 def add_handlers(app: FastAPI) -> None:
@@ -76,6 +84,8 @@ def add_handlers(app: FastAPI) -> None:
         answered = answer(request, made)
         answered.status_code = error.status_code
         answered.headers.update(error.headers or {})
+        if error.headers and "Allow" in error.headers:
+            answered.headers["allow"] = ", ".join(_methods(request))
         return answered
 
     async def unforeseen(request: Request, error: Exception) -> Response:

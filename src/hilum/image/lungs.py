@@ -221,7 +221,7 @@ def one_lung_alone(mask: NDArray[np.bool_]) -> bool:
     (True, False)
     """
     columns = np.flatnonzero(mask.any(axis=0))
-    return len(columns) > 0 and len(columns) == np.ptp(columns) + 1 < LEAST_PAIR * mask.shape[1]
+    return len(columns) > 0 and bool(len(columns) == np.ptp(columns) + 1 < LEAST_PAIR * mask.shape[1])
 
 
 def overlay(pixels: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.uint8]:

@@ -57,8 +57,9 @@ async def cards(server: Serving, who: Asking, wanted: Listing) -> Response:
 
 
 async def _cards(server: Server, wanted: Wanted) -> dict[str, Any]:
-    found, total = await server.ask(lambda connection: stored.listed(connection, wanted, most=PAGE))
+    # Counted first: a film that is done in between is asked for once more, and not shown as waiting for ever.
     counts = await server.ask(lambda connection: stored.counts(connection, batch=wanted.batch or None))
+    found, total = await server.ask(lambda connection: stored.listed(connection, wanted, most=PAGE))
     return {
         "films": [film_record(film, server.models, server.points) for film in found],
         "total": total,

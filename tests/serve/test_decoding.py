@@ -17,8 +17,9 @@ from serve.serving import png
 def test_a_decoder_that_is_stopped_fails_its_film_alone() -> None:
     decoder = Decoder([Prepare(side_px=32)], lungs=False, seconds=0.0)
     decoder.start()
+    large = np.random.default_rng(0).integers(0, 255, (3000, 3000), np.uint8)  # not done before it is looked for
     with pytest.raises(FilmError, match="was stopped"):
-        decoder(png(1))
+        decoder(cv2.imencode(".png", large)[1].tobytes())
     decoder._seconds = 60.0
     assert decoder(png(1)).squares[0].shape == (32, 32)
     with pytest.raises(FilmError):

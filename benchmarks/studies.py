@@ -46,7 +46,8 @@ Test parts, each opened once; in brackets the 95 % interval, by patient where pa
 study's recipe on the films at hand; what had to be changed is said. *Improved* is trained otherwise and judged on the
 study's test part, with its patients and duplicates left out of train. Several rows of one study share a run where one
 network stands for theirs. LEAKS: patients or duplicates are in train and test, as in the study. Seconds are of
-training alone; on the two-core machine most runs had another one beside them, each on one core."""
+training alone; on the two-core machine most runs had another one beside them, each on one core, and the puzzle's and
+the resolution's were stopped for half an hour, which is in their seconds."""
 THE_PUZZLE = """
 ## What equalisation and segmentation do, each alone
 

@@ -22,7 +22,8 @@ import scipy
 from scipy.stats import binomtest, norm
 
 from hilum.data.crops import crops_among
-from hilum.data.duplicates import find, near_pairs
+from hilum.data.duplicates import find
+from hilum.data.near import near_pairs
 from hilum.files import cores
 from hilum.image.decode import decode
 from hilum.image.fingerprint import BITS, fingerprint, unpack
@@ -169,7 +170,7 @@ def report_time(hashes: list[str], sizes: list[str], count: int, copies: int = 5
     flips = rng.random((copies, BITS)) < rng.uniform(0, 0.14, (copies, 1))
     bits[-copies:] = bits[:copies] ^ np.packbits(flips, axis=1).view(np.uint64)
     start = time.perf_counter()
-    pairs, _ = near_pairs(bits)
+    (pairs, _), _ = near_pairs(bits)
     seconds = time.perf_counter() - start
     hits = int(((pairs[:, 1] - pairs[:, 0]) == count - copies).sum())
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 
 from conftest import SHARED
-from hilum.data.duplicates import NEAR, clusters, find, links, near_pairs
+from hilum.data.duplicates import clusters, find, links
+from hilum.data.near import NEAR, near_pairs
 from hilum.data.phantom.render import film
 from hilum.errors import DataError
 from hilum.image.fingerprint import BITS, perceptual_hash
@@ -99,8 +100,8 @@ def test_clusters_do_not_depend_on_the_order_of_the_rows() -> None:
 
 def test_a_pair_is_found_whatever_other_films_there_are() -> None:
     bits = fingerprints_with_copies(400, [0.155])
-    alone, _ = near_pairs(bits[[0, 400]])
-    among, _ = near_pairs(bits)
+    (alone, _), _ = near_pairs(bits[[0, 400]])
+    (among, _), _ = near_pairs(bits)
     assert len(alone) == len(among)
 
 
@@ -108,7 +109,7 @@ def test_near_pairs_are_those_of_comparing_all() -> None:
     bits = fingerprints_with_copies(800, [*np.linspace(0, 0.159, 150), *np.linspace(0.165, 0.4, 50)])
     difference = np.bitwise_count(bits[:, None] ^ bits[None]).sum(axis=2) / BITS
     expected = np.argwhere(np.triu(difference <= NEAR, 1))
-    pairs, distance = near_pairs(bits)
+    (pairs, distance), _ = near_pairs(bits)
     assert pairs.tolist() == expected.tolist()
     assert distance.tolist() == difference[tuple(expected.T)].tolist()
     assert len(pairs) == 150
@@ -121,7 +122,7 @@ def test_a_pair_that_differs_in_fewer_than_64_bits_is_found_wherever_they_are(am
     copies = bits.copy()
     for row, copy in enumerate(copies):
         copy[(row + rng.permutation(among)[:63]) % BITS] ^= 1
-    pairs, _ = near_pairs(np.packbits(np.concatenate([bits, copies]), axis=1).view(np.uint64))
+    (pairs, _), _ = near_pairs(np.packbits(np.concatenate([bits, copies]), axis=1).view(np.uint64))
     assert pairs.tolist() == [[row, row + 100] for row in range(100)]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,18 +9,10 @@ import pandas as pd
 
 from hilum.data.crops import crops_among
 from hilum.data.groups import components
+from hilum.data.near import near_pairs
 from hilum.errors import DataError
-from hilum.image.fingerprint import BITS, mirrored, unpack
+from hilum.image.fingerprint import BITS, unpack
 
-# Share of the 1024 bits in which two fingerprints of one film may differ. Measured (docs/splits.md): copies in another
-# size, shape, encoding or brightness differ in less; of 108 million pairs of real films, no two different ones in less
-# than 0.26. Phantoms, which have less in them than films, come as near as 0.166, and set the limit.
-NEAR = 0.16
-_BANDS = BITS // 16
-_SHUFFLES = 4
-# Of those that agree in a band, what is looked at first: 64 bits beside the band, of which a pair at the limit differs
-# in 10, and in more than 18 once in 250.
-_BESIDE = 18
 _CHUNK = 1 << 15
 
 
@@ -41,7 +32,7 @@ def find(manifest: pd.DataFrame) -> pd.DataFrame:
     """
     manifest = manifest.reset_index(drop=True)
     copies, films_of, sizes = _pictures(manifest)
-    close, turned = _same_pictures(copies)
+    close, turned = near_pairs(copies)
     cut = _crops(copies, sizes)
     near = [_pairs_between(rows, rows, 0.0) for rows in films_of.repeated]
     near += [_pairs_between(films_of[a], films_of[b], d) for (a, b), d in zip(*close, strict=True)]
@@ -71,21 +62,11 @@ def clusters(manifest: pd.DataFrame) -> pd.Series:
 def links(manifest: pd.DataFrame) -> np.ndarray:
     """Row numbers (M, 2) that chain every film to its duplicates: fewer than all pairs where a film stands often."""
     copies, films_of, sizes = _pictures(manifest)
-    (close, _), (turned, _) = _same_pictures(copies)
+    (close, _), (turned, _) = near_pairs(copies)
     cut, _ = _crops(copies, sizes)
     first = films_of.first
     chains = [np.c_[rows[:-1], rows[1:]] for rows in [*films_of.repeated, *_equal_rows(manifest["sha256"])]]
     return np.concatenate([np.empty((0, 2), np.int64), first[close], first[turned], first[cut], *chains])
-
-
-def _same_pictures(bits: np.ndarray) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
-    """`near_pairs` of the fingerprints (N, 16), and the same of each film with the mirror images of the others."""
-    count = len(bits)
-    pairs, distance = near_pairs(np.concatenate([bits, mirrored(bits)]))
-    upright = (pairs < count).all(axis=1)
-    # Both (a, mirrored b) and (b, mirrored a) are there: one of them is enough. A film may be like its own mirror.
-    turned = (pairs[:, 0] < count) & (pairs[:, 1] - count > pairs[:, 0])
-    return (pairs[upright], distance[upright]), (pairs[turned] - [0, count], distance[turned])
 
 
 def _crops(bits: np.ndarray, sizes: list[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -102,61 +83,6 @@ def _crops(bits: np.ndarray, sizes: list[str]) -> tuple[np.ndarray, np.ndarray]:
             next_step="Leave the column out, and hilum data build will fill it.",
         ) from None
     return known[pairs], distance
-
-
-def near_pairs(bits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Which fingerprints are close: indices (M, 2) with a < b, and the share of differing bits (M,).
-
-    bits: uint64 (N, 16), of `unpack`. All pairs are not compared. The 1024 bits are dealt to 64 bands of 16, four times
-    over by fixed shuffles, and only fingerprints that agree in a whole band are compared (Broder 1997, On the
-    resemblance and containment of documents; the banding of Leskovec, Rajaraman, Ullman, Mining of Massive Datasets,
-    3.4), and of those only the ones that are not far apart in 64 bits beside it. Whether a pair is found depends on its
-    two films alone. A pair that differs in fewer than 64 bits is always found; one that differs in a share s of the
-    bits agrees in no band with probability (1 - (1 - s)^16)^256, which at the limit of 0.16 is 1e-7.
-    """
-    found: list[np.ndarray] = []
-    limit = int(NEAR * BITS)
-    for words in _dealt(bits):
-        bands = words.view(np.uint16)
-        for band in range(_BANDS):
-            beside = words[:, (band // 4 + 1) % words.shape[1]]
-            for pairs in _agreeing(np.ascontiguousarray(bands[:, band]), np.ascontiguousarray(beside)):
-                differ = np.bitwise_count(bits[pairs[:, 0]] ^ bits[pairs[:, 1]]).sum(axis=1, dtype=np.int64)
-                close = differ <= limit
-                found.append(np.c_[pairs[close], differ[close]])
-    every = np.concatenate(found) if found else np.empty((0, 3), np.int64)
-    every[:, :2].sort(axis=1)
-    every = np.unique(every, axis=0)
-    return every[:, :2], every[:, 2] / BITS
-
-
-def _dealt(bits: np.ndarray) -> Iterator[np.ndarray]:
-    """The fingerprints with their bits in another order, uint64 (N, 16), once for each shuffle."""
-    rng = np.random.Generator(np.random.PCG64(20200301))  # fixed: the same pairs are found on every machine
-    dealt = np.empty_like(bits)
-    for _ in range(_SHUFFLES if len(bits) > 1 else 0):
-        order = rng.permutation(BITS)
-        for start in range(0, len(bits), _CHUNK):
-            some = np.unpackbits(bits[start : start + _CHUNK].view(np.uint8), axis=1)[:, order]
-            dealt[start : start + _CHUNK] = np.ascontiguousarray(np.packbits(some, axis=1)).view(np.uint64)
-        yield dealt
-
-
-def _agreeing(keys: np.ndarray, beside: np.ndarray) -> Iterator[np.ndarray]:
-    """Pairs of indices whose keys are equal and who differ little in their 64 bits, (M, 2), some at a time."""
-    order = np.argsort(keys, kind="stable")
-    keys, beside = keys[order], beside[order]
-    starts = np.flatnonzero(np.r_[True, keys[1:] != keys[:-1]])
-    stop = np.repeat(np.r_[starts[1:], len(keys)], np.diff(np.r_[starts, len(keys)]))
-    at, step = np.arange(len(keys)), 0
-    while at.size:
-        # Neighbours in the sorted order, then neighbours but one, ..., until no bucket is that large.
-        step += 1
-        at = at[at + step < stop[at]]
-        close = at[np.bitwise_count(beside[at] ^ beside[at + step]) <= _BESIDE]
-        for start in range(0, len(close), _CHUNK):
-            some = close[start : start + _CHUNK]
-            yield np.c_[order[some], order[some + step]]
 
 
 @dataclass(frozen=True)

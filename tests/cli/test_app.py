@@ -55,6 +55,17 @@ def test_every_page_that_the_readme_names_is_there() -> None:
         assert (ROOT / link).exists(), link
 
 
+def test_every_figure_of_the_readme_stands_in_the_results_that_it_names() -> None:
+    import re
+
+    rows = [row for row in (ROOT / "README.md").read_text().splitlines() if "](benchmarks/results/" in row]
+    assert rows
+    for row in rows:
+        results = (ROOT / re.findall(r"\]\(([^)]+)\)", row)[0]).read_text()
+        for figure in re.findall(r"\d\.\d{3} \[.*?\]", row):
+            assert figure in results, figure
+
+
 def test_every_command_that_the_readme_and_first_run_name_is_there() -> None:
     import re
 

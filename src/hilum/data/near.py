@@ -21,7 +21,7 @@ _NARROWEST = 10  # bits of a band; fewer save nothing
 _BESIDE = 18
 _HALF = BITS // 2
 _WORDS = _HALF // 32
-_CHUNK = 1 << 13
+_CHUNK = 1 << 11  # what fits a core's cache as bytes
 _PORTION = 1 << 18
 
 Pairs = tuple[NDArray[np.int64], NDArray[np.float64]]
@@ -31,15 +31,16 @@ Pairs = tuple[NDArray[np.int64], NDArray[np.float64]]
 class _Dealt:
     """Fingerprints in another order of their bits: half 0 stays the same in a mirror image, half 1 is inverted in it.
 
-    words: uint32 (2, 16, N), to compare two films. planes: uint8 (2, 512, N / 8), a bit of eight films in each byte.
+    words: uint64 (16, N), each 32 bits of half 0 and 32 of half 1, to compare two films.
+    planes: uint8 (2, 512, N / 8), a bit of eight films in each byte.
     """
 
-    words: NDArray[np.uint32]
+    words: NDArray[np.uint64]
     planes: NDArray[np.uint8]
 
     @property
     def count(self) -> int:
-        return self.words.shape[2]
+        return self.words.shape[1]
 
 
 def near_pairs(bits: np.ndarray) -> tuple[Pairs, Pairs]:
@@ -97,15 +98,17 @@ def _deal(bits: np.ndarray) -> _Dealt:
     """The fingerprints (N, 16) with the bits of each half in another order."""
     rng = np.random.Generator(np.random.PCG64(20200302))
     places = np.arange(BITS).reshape(BLOCK, BLOCK)
-    order = np.concatenate([rng.permutation(places[:, side::2].ravel()) for side in (0, 1)])
+    halves = np.stack([rng.permutation(places[:, side::2].ravel()) for side in (0, 1)])
+    by_word = halves.reshape(2, _WORDS, 32).swapaxes(0, 1).ravel()
     count = len(bits)
-    words = np.empty((2 * _WORDS, count), np.uint32)
-    planes = np.empty((BITS, -(-count // 8)), np.uint8)
+    words, planes = np.empty((_WORDS, count), np.uint64), np.empty((BITS, -(-count // 8)), np.uint8)
     for start in range(0, count, _CHUNK):
-        some = np.unpackbits(bits[start : start + _CHUNK].view(np.uint8), axis=1)[:, order]
-        words[:, start : start + _CHUNK] = np.ascontiguousarray(np.packbits(some, axis=1)).view(np.uint32).T
-        planes[:, start // 8 : (start + _CHUNK) // 8] = np.packbits(np.ascontiguousarray(some.T), axis=1)
-    return _Dealt(words.reshape(2, _WORDS, count), planes.reshape(2, _HALF, -1))
+        some = np.unpackbits(bits[start : start + _CHUNK].view(np.uint8), axis=1)
+        words[:, start : start + _CHUNK] = np.packbits(np.take(some, by_word, axis=1), axis=1).view(np.uint64).T
+        planes[:, start // 8 : (start + _CHUNK) // 8] = np.packbits(
+            np.ascontiguousarray(some.T)[halves.ravel()], axis=1
+        )
+    return _Dealt(words, planes.reshape(2, _HALF, -1))
 
 
 def _keys(films: _Dealt, half: int, places: NDArray[np.int64]) -> NDArray[np.uint32]:
@@ -123,25 +126,25 @@ def _agreeing(
     films: _Dealt, keys: NDArray[np.uint32], word: int
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Pairs of films a, b whose keys are equal and who differ little in the 64 bits of `word`, some at a time."""
-    shift = np.uint64(films.count.bit_length())
-    keyed = np.sort(keys.astype(np.uint64) << shift | np.arange(films.count, dtype=np.uint64))
-    order = (keyed & np.uint64((1 << int(shift)) - 1)).astype(np.int64)
-    keyed >>= shift
-    even, odd = films.words[:, word]
-    at, step = np.arange(films.count), 0
+    order = np.argsort(keys.astype(np.uint16), kind="stable")  # of 16 bits numpy sorts five times as fast as of 32
+    if films.count > 1 << 16:
+        order = order[np.argsort((keys >> 16).astype(np.uint16)[order], kind="stable")]
+    keys, beside = keys[order], films.words[word][order]
+    at, step = np.flatnonzero(keys[1:] == keys[:-1]), 1
     while at.size:
         # Neighbours in the sorted order, then neighbours but one, ..., until no key stands that often.
+        for start in range(0, len(at), _PORTION):
+            some = at[start : start + _PORTION]
+            same, across = np.bitwise_count((beside[some] ^ beside[some + step]).view(np.uint32)).reshape(-1, 2).T
+            close = some[same + np.minimum(across, 32 - across) <= _BESIDE]
+            yield order[close], order[close + step]
         step += 1
         at = at[: np.searchsorted(at, films.count - step)]
-        at = at[keyed[at] == keyed[at + step]]
-        for start in range(0, len(at), _PORTION):
-            a, b = order[at[start : start + _PORTION]], order[at[start : start + _PORTION] + step]
-            across = np.bitwise_count(odd[a] ^ odd[b])
-            close = np.bitwise_count(even[a] ^ even[b]) + np.minimum(across, 32 - across) <= _BESIDE
-            yield a[close], b[close]
+        at = at[keys[at] == keys[at + step]]
 
 
 def _differ(films: _Dealt, a: NDArray[np.int64], b: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """In how many bits films a differ from b, and from their mirror images, each (M,)."""
-    same, across = (np.bitwise_count(words[:, a] ^ words[:, b]).sum(axis=0, dtype=np.int64) for words in films.words)
+    differ = np.bitwise_count((films.words.take(a, axis=1) ^ films.words.take(b, axis=1)).view(np.uint32))
+    same, across = differ.reshape(_WORDS, -1, 2).sum(axis=0, dtype=np.int64).T
     return same + across, same + _HALF - across

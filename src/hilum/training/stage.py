@@ -27,7 +27,6 @@ from lightning.pytorch.callbacks import Callback, Checkpoint
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from torch.utils.data import DataLoader, Dataset, Sampler
 
 from hilum.errors import HilumError
 from hilum.evaluation import metrics
@@ -39,9 +38,11 @@ from hilum.model.inference import BATCH
 from hilum.progress import Progress
 from hilum.recipe.schema import Augment, Balance, Stage
 from hilum.training import balance as balancing
+from hilum.training import loaders
 from hilum.training.augment import augment, mix
-from hilum.training.prepared import Batch, Examples
+from hilum.training.prepared import Examples
 from hilum.training.schedule import has_stopped, higher_is_better, kept_epoch, learning_rate
+from hilum.training.share import ALONE, Share
 
 OPTIMISERS: Mapping[str, Callable[..., torch.optim.Optimizer]] = {
     "sgd": torch.optim.SGD,
@@ -105,16 +106,30 @@ def train_stage(classifier: Classifier, job: StageJob, progress: Progress) -> pd
     A stage that was killed goes on after its last whole epoch, and ends with the weights that it would have had.
     Raises HilumError when the loss is no number any more, KeyboardInterrupt when the user stopped it.
     """
-    module = _StageModule(classifier, job)
+    module = _trained(classifier, job, progress, ALONE)
+    best = torch.load(job.folder / "best.ckpt", map_location="cpu", weights_only=True)
+    module.load_state_dict(best["state_dict"])
+    classifier.load_state_dict(module.judged.state_dict())
+    return module.history
+
+
+def train_share(classifier: Classifier, job: StageJob, progress: Progress, share: Share) -> None:
+    """Train a stage together with other processes, each with the same job and network, up to its last epoch.
+
+    It leaves the stage's checkpoints in the folder of the first process, from which `train_stage` ends the stage on any
+    machine; each goes on after the last.ckpt in its own folder. Raises as `train_stage` does, in every process.
+    """
+    _trained(classifier, job, progress, share)
+
+
+def _trained(classifier: Classifier, job: StageJob, progress: Progress, share: Share) -> _StageModule:
+    module = _StageModule(classifier, job, share)
     last = job.folder / "last.ckpt"
     if last.is_file():
         module.load_history(torch.load(last, map_location="cpu", weights_only=True)["history"])
     if not module.is_finished():
         _fit(module, job, last if last.is_file() else None, progress)
-    best = torch.load(job.folder / "best.ckpt", map_location="cpu", weights_only=True)
-    module.load_state_dict(best["state_dict"])
-    classifier.load_state_dict(module.judged.state_dict())
-    return module.history
+    return module
 
 
 def _fit(module: _StageModule, job: StageJob, checkpoint: Path | None, progress: Progress) -> None:
@@ -133,8 +148,9 @@ def _fit(module: _StageModule, job: StageJob, checkpoint: Path | None, progress:
             devices=1,
             precision=job.precision,
             max_epochs=job.stage.epochs,
-            callbacks=[_Advance(advance), _Checkpoints()],
-            plugins=[_WholeCheckpoints()],
+            strategy=module.share.strategy,
+            callbacks=[_Advance(advance), _Checkpoints(), *module.share.callbacks],
+            plugins=[_WholeCheckpoints(), *module.share.plugins],
             logger=False,
             enable_progress_bar=False,
             enable_model_summary=False,
@@ -145,8 +161,8 @@ def _fit(module: _StageModule, job: StageJob, checkpoint: Path | None, progress:
         try:
             trainer.fit(
                 module,
-                DataLoader(_Batches(job.train), sampler=_EpochOrder(job, len(module.history)), batch_size=None),
-                DataLoader(_Batches(job.validation), sampler=_InOrder(len(job.validation)), batch_size=None),
+                loaders.of_training(job, len(module.history)),
+                loaders.of_validation(job, module.share),
                 ckpt_path=checkpoint,
                 weights_only=True if checkpoint else None,
             )
@@ -158,9 +174,9 @@ def _fit(module: _StageModule, job: StageJob, checkpoint: Path | None, progress:
 
 
 class _StageModule(L.LightningModule):
-    def __init__(self, classifier: Classifier, job: StageJob) -> None:
+    def __init__(self, classifier: Classifier, job: StageJob, share: Share) -> None:
         super().__init__()
-        self.classifier, self.job = classifier, job
+        self.classifier, self.job, self.share = classifier, job, share
         self.history = pd.DataFrame(columns=list(HISTORY_COLUMNS))
         set_unfrozen(classifier, job.stage.unfreeze)
         self.averaged = (
@@ -168,12 +184,14 @@ class _StageModule(L.LightningModule):
             if job.stage.ema
             else None
         )
+        if self.averaged is not None:
+            self.averaged.requires_grad_(False)  # no gradient is ever to be waited for
         weights = None
         if job.balance.how == "weights":
             weights = torch.tensor(balancing.class_weights(job.train.y, len(job.classes)), dtype=torch.float32)
         self.register_buffer("class_weights", weights, persistent=False)
         self._losses: list[Tensor] = []
-        self._judged: list[tuple[Tensor, Tensor]] = []
+        self._judged = torch.empty(0)
         self._started = 0.0
 
     @property
@@ -209,7 +227,7 @@ class _StageModule(L.LightningModule):
         films, y = batch
         generator = job.generator(self.current_epoch, step)
         # For dropout. In each step, because loaders draw from the same generator when they begin.
-        torch.manual_seed(generator.initial_seed())
+        torch.manual_seed(generator.initial_seed() + self.share.rank)
         self._set_learning_rate(step)
         # Lightning computes this step in the precision of the network; places on a film need float32.
         with torch.autocast(films.device.type, enabled=False):
@@ -217,8 +235,12 @@ class _StageModule(L.LightningModule):
         targets = F.one_hot(y, len(job.classes)).float()
         if job.augment.mixup:
             films, targets = mix(films, targets, job.augment.mixup, generator)
-        z = self.classifier(films).float()
-        loss = F.cross_entropy(z, targets, weight=self.class_weights, label_smoothing=stage.label_smoothing)
+        # Drawn and mixed as one machine does, and then divided.
+        mine, weight = self.share.films(len(y))
+        z = self.classifier(films[mine]).float()
+        loss = weight * F.cross_entropy(
+            z, targets[mine], weight=self.class_weights, label_smoothing=stage.label_smoothing
+        )
         self._losses.append(loss.detach())
         return loss
 
@@ -227,24 +249,27 @@ class _StageModule(L.LightningModule):
             self.averaged.update_parameters(self.classifier)
 
     def on_validation_epoch_start(self) -> None:
-        self._judged = []
+        for statistics in self.buffers():  # of batch norms, which each process has of its own films
+            if statistics.is_floating_point():
+                statistics.copy_(self.share.mean(statistics))
+        self._judged = torch.zeros(len(self.job.validation), len(self.job.classes), device=self.device)
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], _: int) -> None:
-        films, y = batch
-        self._judged.append((self.judged(self._shrunk(films)).float(), y))
+    def validation_step(self, batch: tuple[Tensor, Tensor], step: int) -> None:
+        films, _ = batch
+        if len(films):
+            self._judged[step * BATCH : step * BATCH + len(films)] = self.judged(self._shrunk(films)).float()
 
     def _shrunk(self, films: Tensor) -> Tensor:
         """Films in [0, 1], of the stage's side; an epoch is judged at the side it learns from. Features as they are."""
         return films if films.is_floating_point() else shrunk(films, self.job.stage.side_px)
 
     def on_train_epoch_end(self) -> None:
-        z = torch.cat([logits for logits, _ in self._judged]).double()
-        y = torch.cat([classes for _, classes in self._judged])
+        z, y = self.share.sum(self._judged).double(), torch.from_numpy(self.job.validation.y)
         row = {
             "stage": self.job.number,
             "epoch": self.current_epoch + 1,
-            "train_loss": float(torch.stack(self._losses).mean()),
-            **validation_figures(y.cpu(), z.cpu()),
+            "train_loss": float(self.share.mean(torch.stack(self._losses).mean())),
+            **validation_figures(y, z.cpu()),
             "learning_rate": float(self.trainer.optimizers[0].param_groups[0]["lr"]),
             "seconds": round(time.monotonic() - self._started, 3),
         }
@@ -307,45 +332,6 @@ def validation_figures(classes: Tensor, logits: Tensor) -> dict[str, float]:
         "validation_macro_f1": float(metrics.macro(metrics.f_beta(counts, 1.0))),
         "validation_macro_auroc": float(metrics.macro(metrics.by_class(metrics.auroc, y, p))),
     }
-
-
-class _Batches(Dataset[tuple[Tensor, Tensor]]):
-    """Whole batches at a time, straight from the cache."""
-
-    def __init__(self, examples: Examples) -> None:
-        self.examples = examples
-
-    def __getitem__(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        return self.examples.read(batch), torch.from_numpy(self.examples.y[batch.films])
-
-
-class _EpochOrder(Sampler[Batch]):
-    """The batches of each epoch; Lightning calls `set_epoch`, but when it resumes it fetches a batch before that."""
-
-    def __init__(self, job: StageJob, epoch: int) -> None:
-        self.job, self.epoch, self.length = job, epoch, job.steps_per_epoch
-
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return self.length
-
-    def __iter__(self) -> Iterator[Batch]:
-        for step, films in enumerate(self.job.batches(self.epoch)):
-            yield Batch(self.epoch, step, films)
-
-
-class _InOrder(Sampler[Batch]):
-    def __init__(self, count: int) -> None:
-        self.count = count
-
-    def __len__(self) -> int:
-        return -(-self.count // BATCH)
-
-    def __iter__(self) -> Iterator[Batch]:
-        for step, start in enumerate(range(0, self.count, BATCH)):
-            yield Batch(0, step, np.arange(start, min(start + BATCH, self.count)))
 
 
 class _Advance(Callback):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -41,20 +41,30 @@ from hilum.training.start import start_note
 NOT_TRAINED = (
     "UNTRAINED HEAD, not trained: every stage has epochs = 0, so these are the figures of a random head, a baseline"
 )
+# Trains a stage of a run to its last epoch and leaves its checkpoints, which `train_stage` then finds, in its folder.
+TrainElsewhere = Callable[[RunFolder, Classifier, StageJob, Progress], None]
 
 
-def train(recipe: Recipe, out: Path | str, *, resume: bool = False, progress: Progress = SILENT) -> RunFolder:
+def train(
+    recipe: Recipe,
+    out: Path | str,
+    *,
+    resume: bool = False,
+    elsewhere: TrainElsewhere | None = None,
+    progress: Progress = SILENT,
+) -> RunFolder:
     """Train, evaluate and report one run into the folder `out`.
 
     With `resume` an interrupted run goes on after its last finished epoch, and ends with the weights that it would
-    have had; its own recipe and manifest are used. Refused with RequestError: a folder that holds a run already (or,
+    have had; its own recipe and manifest are used. elsewhere: who trains the stages in which the backbone learns, as
+    `hilum.scale.parallel` does on a cluster. Refused with RequestError: a folder that holds a run already (or,
     with `resume`, none; or one that was asked for differently), and whatever the recipe asks that cannot be.
     """
     out = Path(out)
     run = _resumed(recipe, out) if resume else start(recipe, out, progress=progress)
     recipe = run.recipe()
     if not (out / "weights.safetensors").is_file():
-        _fit(run, recipe, progress)
+        _fit(run, recipe, elsewhere, progress)
     if not (out / "predictions.csv").is_file():
         _predict(run, recipe, progress)
     if not (out / "metrics.json").is_file():
@@ -126,7 +136,7 @@ def _resumed(recipe: Recipe, out: Path) -> RunFolder:
     return run
 
 
-def _fit(run: RunFolder, recipe: Recipe, progress: Progress) -> None:
+def _fit(run: RunFolder, recipe: Recipe, elsewhere: TrainElsewhere | None, progress: Progress) -> None:
     about = run.environment()
     machine.keep_memory()
     films, parts = _films(run, recipe, progress)
@@ -140,7 +150,7 @@ def _fit(run: RunFolder, recipe: Recipe, progress: Progress) -> None:
         write_manifest(manifest, run.path / "manifest.parquet")
     for note in doubts:
         progress.say(f"note: {note}")
-    history = _stages(run, recipe, classifier, films, parts, progress)
+    history = _stages(run, recipe, classifier, films, parts, elsewhere, progress)
     classifier = classifier.to(about["device"])  # Lightning leaves it on the processor
     with whole_file(run.path / "history.csv") as part:
         history.to_csv(part, index=False)
@@ -218,6 +228,7 @@ def _stages(
     classifier: Classifier,
     films: Films,
     parts: NDArray[np.object_],
+    elsewhere: TrainElsewhere | None,
     progress: Progress,
 ) -> pd.DataFrame:
     histories = []
@@ -229,6 +240,8 @@ def _stages(
             shas = [*sha256[parts == "train"], *sha256[parts == "validation"]]
             job = featured(classifier, job, train, validation, shas, progress, keep=False)
             network = head_alone(classifier)
+        elif elsewhere is not None:
+            elsewhere(run, classifier, job, progress)
         history = train_stage(network, job, progress)
         classifier = classifier.to(job.accelerator)  # Lightning leaves what it trained on the processor
         best = kept_epoch(history, job.stage)

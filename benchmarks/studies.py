@@ -46,8 +46,9 @@ Test parts, each opened once; in brackets the 95 % interval, by patient where pa
 study's recipe on the films at hand; what had to be changed is said. *Improved* is trained otherwise and judged on the
 study's test part, with its patients and duplicates left out of train. Several rows of one study share a run where one
 network stands for theirs. LEAKS: patients or duplicates are in train and test, as in the study. Seconds are of
-training alone; on the two-core machine most runs had another one beside them, each on one core, and the puzzle's and
-the resolution's were stopped for half an hour, which is in their seconds."""
+training alone, of all three networks where three are averaged; on the two-core machine most runs had another one beside
+them, each on one core, and the puzzle's and the resolution's first were stopped for half an hour, which is in their
+seconds."""
 THE_PUZZLE = """
 ## What equalisation and segmentation do, each alone
 
@@ -92,8 +93,10 @@ def settings_of(run: Run, shared: str, *, whole: bool, hub: bool) -> list[str]:
     return [setting.replace("SHARED", shared) for setting in settings]
 
 
-def words(run: Run, shared: str, *, whole: bool = False, hub: bool = False) -> list[str]:
+def words(run: Run, shared: str, runs: str, *, whole: bool = False, hub: bool = False) -> list[str]:
     """The command of a run, without its folder."""
+    if run.members:
+        return ["hilum", "ensemble", *(f"{runs}/{name}" for name in run.members)]
     out = ["hilum", "crossval" if run.folds else "train"]
     for recipe in run.recipes:
         out += ["--recipe", recipe]
@@ -107,6 +110,8 @@ def words(run: Run, shared: str, *, whole: bool = False, hub: bool = False) -> l
 def _command(name: str, runs: Path) -> str:
     """The command that a run was made with, told by its recipe; of one that is not run, the one that would run."""
     run, folder = ALL_RUNS[name], runs / name
+    if run.members:
+        return f"`{shlex.join([*words(run, '../shared', 'RUNS'), '-o', f'RUNS/{name}'])}`"
     variants = [(whole, hub) for whole in (False, True) for hub in (False, True)]
     if (folder / "recipe.toml").is_file():
         done = RunFolder(folder).recipe()
@@ -119,15 +124,17 @@ def _command(name: str, runs: Path) -> str:
     if not variants:
         return "made with other settings than the plan has now: see its recipe.toml"
     whole, hub = variants[0]
-    return f"`{shlex.join([*words(run, '../shared', whole=whole, hub=hub), '-o', f'RUNS/{name}'])}`"
+    return f"`{shlex.join([*words(run, '../shared', 'RUNS', whole=whole, hub=hub), '-o', f'RUNS/{name}'])}`"
 
 
 def _run(name: str, arguments: argparse.Namespace) -> bool:
     """Run or go on, unless it is finished; whether it then is."""
     folder, run = arguments.runs / name, ALL_RUNS[name]
+    if not all(_run(member, arguments) for member in run.members):
+        return False
     if not (folder / "report.html").is_file():
-        command = words(run, str(arguments.shared), whole=arguments.whole, hub=arguments.hub)
-        if (folder / "recipe.toml").is_file():
+        command = words(run, str(arguments.shared), str(arguments.runs), whole=arguments.whole, hub=arguments.hub)
+        if (folder / "recipe.toml").is_file() and not run.members:
             command = [*command[:2], "--resume"]
         command += ["-o", str(folder)]
         print(f"== {name}: {shlex.join(command)}", flush=True)
@@ -191,8 +198,13 @@ def _study(rows: Sequence[Row], runs: Path, machines: list[str]) -> list[str]:
         also = [f"{name} {value:.3f}" for name, value in published.items() if " " in name]
         tested = f"{about.films} films in all" if about.films else ""
         lines.append(f"| {row.model} | published | {' | '.join(cells)} | {tested} | | | {'; '.join(also)} |")
-        later = {name for other in rows[number + 1 :] for name in (other.as_published, other.improved)}
-        for whose, name in (("as published", row.as_published), ("improved", row.improved)):
+        later = {name for other in rows[number + 1 :] for name in (other.as_published, other.improved, other.together)}
+        ours = (
+            ("as published", row.as_published),
+            ("improved", row.improved),
+            ("improved, three seeds averaged", row.together),
+        )
+        for whose, name in ours:
             if name and name not in later:
                 cells = _cells(name, runs, machines, validated=any("validation" in name for name in published))
                 lines.append(f"| | ours, {whose}: {name} | {' | '.join(cells)} |")
@@ -205,7 +217,7 @@ def _cells(name: str, runs: Path, machines: list[str], *, validated: bool) -> li
         return [_absent(runs / name), *[""] * (len(FIGURES) + 3)]
     run, plan = RunFolder(runs / name), ALL_RUNS[name]
     metrics, about = run.metrics(), run.environment()
-    remarks = changes(load_recipe(plan.recipes, plan.settings), run.recipe())
+    remarks = [] if plan.members else changes(load_recipe(plan.recipes, plan.settings), run.recipe())
     remarks += ["LEAKS"] if any("leaks were allowed" in note for note in about["notes"]) else []
     remarks += ["split by film"] if about["scheme"] == "random" else []
     if validated and "validation" in metrics:
@@ -271,7 +283,9 @@ def _tested(figure: Mapping[str, Any]) -> str:
 def _machine(about: Mapping[str, Any], machines: list[str]) -> int:
     """The number under which a machine stands at the end of the page."""
     packages = ", ".join(f"{name} {about['packages'][name]}" for name in ("torch", "timm"))
-    kind = about["accelerator"] if about["device"] != "cpu" else f"{about['processor']}, {about['cores']} cores"
+    kind = (
+        about["accelerator"] if about.get("device", "cpu") != "cpu" else f"{about['processor']}, {about['cores']} cores"
+    )
     machine = f"{kind}, {about['memory_gib']} GiB; hilum {about['hilum']}, {packages}"
     if machine not in machines:
         machines.append(machine)

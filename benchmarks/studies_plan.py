@@ -6,7 +6,7 @@ SHARED in a setting or source stands for the folder with data/ and weights/.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 KAGGLE = ("kaggle-covid19-pneumonia:SHARED/data/kaggle-covid19-pneumonia",)
 COHEN_KERMANY = ("cohen:SHARED/data/cohen", "kermany:SHARED/data/kermany")
@@ -37,6 +37,7 @@ class Run:
     settings: what makes it the study's own run. at_hand: settings that take the films there are for those that are not.
     stand_in: settings that put a network with weights at hand in the place of the study's own. short: settings that
     bring the run down to what two cores can do. The page says of each run what the last three changed.
+    members: names of runs that are averaged (`hilum ensemble`); nothing else of it then counts.
     """
 
     recipes: tuple[str, ...]
@@ -46,11 +47,15 @@ class Run:
     stand_in: tuple[str, ...] = ()
     short: tuple[str, ...] = ()
     folds: bool = False
+    members: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Row:
-    """A model of a study: where its published figures stand ("" or a name of [about.others]), and what ran for it."""
+    """A model of a study: where its published figures stand ("" or a name of [about.others]), and what ran for it.
+
+    together: the improved training with other seeds too, averaged.
+    """
 
     study: str
     model: str
@@ -58,6 +63,7 @@ class Row:
     other: str
     as_published: str
     improved: str = ""
+    together: str = ""
 
 
 RUNS: Mapping[str, Run] = {
@@ -148,7 +154,23 @@ RESOLUTION: Mapping[int, tuple[str, Run]] = {
     for side in (224, 320, 448)
 }
 
-ALL_RUNS: Mapping[str, Run] = {**RUNS, **dict(PUZZLE.values()), **dict(RESOLUTION.values())}
+# One network, and the mean of three that differ in nothing but the seed.
+THREE = ("fabiani-four-better", "liverpool-better")
+
+
+def _seeded() -> Mapping[str, Run]:
+    found: dict[str, Run] = {}
+    for name in THREE:
+        others = {
+            f"{name}-seed-{seed}": replace(RUNS[name], settings=(*RUNS[name].settings, f"training.seed={seed}"))
+            for seed in (1, 2)
+        }
+        found |= others
+        found[f"{name}-three"] = Run(RUNS[name].recipes, RUNS[name].sources, members=(name, *others))
+    return found
+
+
+ALL_RUNS: Mapping[str, Run] = {**RUNS, **_seeded(), **dict(PUZZLE.values()), **dict(RESOLUTION.values())}
 
 _COVIENTIST_PRETRAINED = (
     "VGG16",
@@ -166,7 +188,15 @@ ROWS: tuple[Row, ...] = (
         Row("liverpool-2022", f"{name}, untrained", "liverpool-2022", f"{name}, untrained", "liverpool-untrained")
         for name in ("ResNet50", "InceptionV3")
     ),
-    Row("liverpool-2022", "InceptionV3, 3 x 32 SELU", "liverpool-2022", "", "liverpool", "liverpool-better"),
+    Row(
+        "liverpool-2022",
+        "InceptionV3, 3 x 32 SELU",
+        "liverpool-2022",
+        "",
+        "liverpool",
+        "liverpool-better",
+        "liverpool-better-three",
+    ),
     *(
         Row("covientist-2021", name, "covientist-2021", name, "covientist-pretrained", "covientist-better")
         for name in _COVIENTIST_PRETRAINED
@@ -181,6 +211,7 @@ ROWS: tuple[Row, ...] = (
             other,
             "fabiani-four",
             "fabiani-four-better",
+            "fabiani-four-better-three",
         )
         for name, other in (
             ("InceptionResNetV2", ""),

@@ -26,7 +26,7 @@ from hilum.data.duplicates import find
 from hilum.data.near import near_pairs
 from hilum.files import cores
 from hilum.image.decode import decode
-from hilum.image.fingerprint import BITS, fingerprint, unpack
+from hilum.image.fingerprint import BITS, fingerprint, frequencies, unpack
 
 Pixels = np.ndarray
 PER_KIND = 500
@@ -177,10 +177,13 @@ def report_time(hashes: list[str], sizes: list[str], count: int, copies: int = 5
     print(f"\n{count} made-up fingerprints, {copies} of them copies: {seconds:.1f} s, peak memory {memory:.1f} GiB")
     print(f"  copies found       {share(hits, copies)}")
     print(f"  other pairs found  {len(pairs) - hits}")
-    texts = [row.tobytes().hex() for row in bits]
-    drawn = [sizes[number] for number in rng.integers(0, len(sizes), count)]
+    drawn = rng.integers(0, len(sizes), count)
+
+    def of(rows: np.ndarray) -> np.ndarray:
+        return frequencies([row.tobytes().hex() for row in bits[rows]], [sizes[number] for number in drawn[rows]])
+
     start = time.perf_counter()
-    found, _ = crops_among(texts, drawn)
+    found, _ = crops_among(of, count)
     print(f"  crops of them looked for in {time.perf_counter() - start:.1f} s, {len(found)} pairs found")
 
 

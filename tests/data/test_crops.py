@@ -25,7 +25,8 @@ def cut(film: np.ndarray, top: float, bottom: float, left: float, right: float) 
 
 
 def among(prints: list[Fingerprint]) -> set[tuple[int, int]]:
-    pairs, _ = crops_among([one.phash for one in prints], [one.sizes for one in prints])
+    hashes, sizes = np.array([(one.phash, one.sizes) for one in prints], dtype=object).T
+    pairs, _ = crops_among(lambda rows: frequencies(hashes[rows].tolist(), sizes[rows].tolist()), len(prints))
     return {tuple(sorted(map(int, pair))) for pair in pairs}
 
 

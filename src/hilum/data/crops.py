@@ -7,17 +7,17 @@ looked for bring candidates, and where one comes near, the crop that fits best i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hilum.image.fingerprint import SIZED, crop_operator, frequencies
+from hilum.data.bands import Ints, bands_needed, dealt, distinct, keys_of, order_of, planes_of
+from hilum.image.fingerprint import SIZED, crop_operator
 
 Floats = NDArray[np.float32]
-Ints = NDArray[np.int64]
 
 LARGEST = 0.05  # share of a side that is cut off at one edge
 # Shares of the bits that differ. The nearest crop of the grid is near enough to be looked at; the one that fits best
@@ -28,38 +28,32 @@ _ALIKE = 0.1  # two films as near as that are near duplicates already
 _GRID = (0.0125, 0.0375)  # of each edge: no cut up to LARGEST is further than 0.0125 away
 _STEPS = (0.01, 0.005, 0.0025)
 _BITS = SIZED * SIZED
-_KEY_BITS = 18
-_KEYS = _BITS // _KEY_BITS
-_SHUFFLES = 3
-_CHUNK = 1 << 14
+_WORDS = -(-_BITS // 64)
+_MISSED = 0.1  # how many of the candidates at the limit may agree in no band; where 15 % differ it is 1 in 1000
+_NARROWEST = 10
+_BESIDE = 21  # of 64 bits, looked at first; of them a candidate at the limit differs in more once in 150
+_CHUNK = 1 << 11
+_BLOCK = 1 << 16  # whole films whose crops are held at a time
 _PORTION = 1 << 18
 _operator = lru_cache(maxsize=4096)(crop_operator)
 
 
-def crops_among(hashes: Sequence[str], sizes: Sequence[str]) -> tuple[Ints, NDArray[np.float64]]:
-    """Which films are crops of which: indices (M, 2), the whole film first, and the share of differing bits (M,).
+def crops_among(of: Callable[[Ints], Floats], count: int) -> tuple[Ints, NDArray[np.float64]]:
+    """Which of `count` films are crops of which: indices (M, 2), the whole film first, and the share of bits (M,).
 
-    hashes, sizes: both parts of each film's fingerprint (`image.fingerprint`). Up to 5 % of a side may be cut off at
-    each edge, by another amount at each; sizes, aspects, encodings and brightness may differ too. Films that are near
-    duplicates as they are need not be among them. All pairs are not compared: as in `duplicates.near_pairs`, only those
-    that agree in a whole key of 18 bits, of 129 such keys; a crop whose nearest in the grid differs in 15 % of its bits
-    is missed with probability 0.001.
+    of: the frequencies (N, 28, 28) of the films of those numbers (`image.fingerprint`), asked for more than once. Up to
+    5 % of a side may be cut off at each edge, by another amount at each; sizes, aspects, encodings and brightness may
+    differ too. Films that are near duplicates as they are need not be among them. All pairs are not compared: as in
+    `near.near_pairs`, only those that agree in a whole band. A crop whose nearest in the grid differs in 20 % of its
+    bits is missed with probability 0.1, and one that differs in 15 % with less than 0.001.
     """
-    index = _index(hashes, sizes)
-    found = [np.empty((0, 2), np.int64)]
-    for start in range(0, len(hashes), _CHUNK):
-        whole = frequencies(hashes[start : start + _CHUNK], sizes[start : start + _CHUNK])
-        found += [
-            _near(_signs(vertical @ whole @ horizontal.T), start, index)
-            for vertical in _grid()
-            for horizontal in _grid()
-        ]
-    pairs = np.unique(np.concatenate(found), axis=0)
-
-    def of(film: int) -> Floats:
-        return frequencies([hashes[film]], [sizes[film]])
-
-    distance = np.array([fitted(of(a)[0], _signs(of(b))[0]) for a, b in pairs])
+    own = _none(count)
+    for start in range(0, count, _CHUNK):
+        own.fill(start, _signs(of(np.arange(start, min(start + _CHUNK, count)))))
+    blocks = range(0, count if count > 1 else 0, _BLOCK)
+    found = [_candidates(_cropped(of, start, min(start + _BLOCK, count)), start, own) for start in blocks]
+    pairs = np.concatenate([np.empty((0, 2), np.int64), *found])
+    distance = np.array([fitted(of(a)[0], _signs(of(b))[0]) for a, b in pairs[:, :, None]])
     near = distance <= NEAR_CROP
     return pairs[near], distance[near]
 
@@ -88,85 +82,86 @@ def fitted(whole: Floats, bits: NDArray[np.bool_]) -> float:
     return least
 
 
-def _grid() -> list[Floats]:
-    return [_operator(before, after) for before in _GRID for after in _GRID]
-
-
 def _signs(films: Floats) -> NDArray[np.bool_]:
     """(N, 28, 28) -> (N, 784): what is positive beyond rounding, as in a fingerprint."""
     return (films > 1.0).reshape(len(films), _BITS)
 
 
-def _packed(bits: NDArray[np.bool_]) -> NDArray[np.uint64]:
-    """(N, 784) -> (N, 13) words."""
-    padded = np.pad(bits, ((0, 0), (0, -_BITS % 64)))
-    return np.packbits(padded, axis=1).view(np.uint64)
-
-
-def _shuffles() -> list[Ints]:
-    rng = np.random.Generator(np.random.PCG64(20200302))  # fixed: the same pairs are found on every machine
-    return [rng.permutation(_BITS)[: _KEYS * _KEY_BITS] for _ in range(_SHUFFLES)]
-
-
 @dataclass(frozen=True)
-class _Index:
-    """Where films are found by a key. packed: their bits, words (N, 13).
+class _Films:
+    """Bits of films, in a fixed shuffled order: words (13, N) uint64 to compare them, planes (784, N / 8) for keys."""
 
-    order, keys: a row (N,) for each key of each shuffle: the films in the key's order, and their keys in that order.
+    count: int
+    words: NDArray[np.uint64]
+    planes: NDArray[np.uint8]
+
+    def fill(self, start: int, bits: NDArray[np.bool_]) -> None:
+        """Put bits (M, 784) in their place; start: a multiple of 8."""
+        some = np.take(bits.view(np.uint8), np.random.Generator(np.random.PCG64(20200303)).permutation(_BITS), axis=1)
+        stop = start + len(some)
+        padded = np.pad(some, ((0, 0), (0, _WORDS * 64 - _BITS)))
+        self.words[:, start:stop] = np.packbits(padded, axis=1).view(np.uint64).T
+        self.planes[:, start // 8 : -(-stop // 8)] = planes_of(some)
+
+    def keys(self, places: Ints) -> NDArray[np.uint32]:
+        return keys_of(self.planes[places], self.count)
+
+    def differ(self, a: Ints, other: _Films, b: Ints) -> Ints:
+        """In how many bits films a differ from films b of the others, (M,)."""
+        differ = np.bitwise_count(self.words.take(a, axis=1) ^ other.words.take(b, axis=1))
+        return differ.sum(axis=0, dtype=np.int64)
+
+
+def _none(count: int) -> _Films:
+    return _Films(count, np.empty((_WORDS, count), np.uint64), np.empty((_BITS, -(-count // 8)), np.uint8))
+
+
+def _cropped(of: Callable[[Ints], Floats], start: int, stop: int) -> list[_Films]:
+    """What each crop of the grid would be of the films from start to before stop."""
+    sides = [_operator(before, after) for before in _GRID for after in _GRID]
+    crops = [_none(stop - start) for _ in range(len(sides) ** 2)]
+    for at in range(start, stop, _CHUNK):
+        whole = of(np.arange(at, min(at + _CHUNK, stop)))
+        across = [whole @ horizontal.T for horizontal in sides]
+        for number, crop in enumerate(crops):
+            vertical, horizontal = divmod(number, len(sides))
+            crop.fill(at - start, _signs(sides[vertical] @ across[horizontal]))
+    return crops
+
+
+def _candidates(crops: list[_Films], start: int, own: _Films) -> Ints:
+    """Pairs (M, 2) of a film by a crop of it and another by its own bits that agree in a band and are candidates.
+
+    start: the number of the film of the first crop.
     """
-
-    shuffles: list[Ints]
-    packed: NDArray[np.uint64]
-    order: NDArray[np.int32]
-    keys: NDArray[np.uint32]
+    found = distinct(a * own.count + b for a, b in _agreeing(crops, start, own))
+    return np.stack(np.divmod(found, own.count), axis=1)
 
 
-def _keys(bits: NDArray[np.bool_], shuffles: list[Ints]) -> Iterator[NDArray[np.uint32]]:
-    """Each key of 18 bits of all films, uint32 (N,)."""
-    weights = (1 << np.arange(_KEY_BITS)).astype(np.float32)
-    for shuffle in shuffles:
-        for places in shuffle.reshape(_KEYS, _KEY_BITS):
-            yield (bits[:, places].astype(np.float32) @ weights).astype(np.uint32)  # below 2^24, so exact
+def _agreeing(crops: list[_Films], start: int, own: _Films) -> Iterator[tuple[Ints, Ints]]:
+    """The pairs of `_candidates`, some at a time, each as often as it agrees."""
+    width = max(_NARROWEST, own.count.bit_length() + 1)
+    needed = bands_needed(width, differ=_CANDIDATE, missed=_MISSED)
+    rng = np.random.Generator(np.random.PCG64(20200302))  # fixed: the same pairs are found on every machine
+    for number, places in enumerate(dealt(_BITS, width, needed, rng)):
+        word = number % (_WORDS - 1)  # the last is not full
+        keys = own.keys(places)
+        order, begins = order_of(keys, width), np.zeros((1 << width) + 1, np.int32)
+        np.cumsum(np.bincount(keys, minlength=1 << width), out=begins[1:])
+        for crop in crops:
+            key = crop.keys(places)
+            for a, at in _ranges(begins[key], begins[key + 1]):
+                b = order[at]
+                differ = np.bitwise_count(crop.words[word, a] ^ own.words[word, b])
+                likely = (differ <= _BESIDE) & (a + start != b)
+                a, b = a[likely], b[likely]
+                close = crop.differ(a, own, b) <= int(_CANDIDATE * _BITS)
+                a, b = a[close] + start, b[close]
+                other = own.differ(a, own, b) > int(_ALIKE * _BITS)
+                yield a[other], b[other]
 
 
-def _index(hashes: Sequence[str], sizes: Sequence[str]) -> _Index:
-    shuffles, count = _shuffles(), len(hashes)
-    shape = (len(shuffles) * _KEYS, count)
-    made = _Index(
-        shuffles, np.empty((count, -(-_BITS // 64)), np.uint64), np.empty(shape, np.int32), np.empty(shape, np.uint32)
-    )
-    for start in range(0, count, _CHUNK):
-        some = slice(start, start + _CHUNK)
-        bits = _signs(frequencies(hashes[some], sizes[some]))
-        made.packed[some] = _packed(bits)
-        for number, key in enumerate(_keys(bits, shuffles)):
-            made.keys[number, some] = key
-    for number, key in enumerate(made.keys):
-        made.order[number] = np.argsort(key, kind="stable")
-        made.keys[number] = key[made.order[number]]
-    return made
-
-
-def _near(probes: NDArray[np.bool_], start: int, index: _Index) -> Ints:
-    """Pairs (M, 2) of a film by its probe and another by its own bits that agree in a key and are candidates.
-
-    start: the number of the film of the first probe.
-    """
-    of_probe, packed = _packed(probes), index.packed
-    found = [np.empty((0, 2), np.int64)]
-    for key, order, keys in zip(_keys(probes, index.shuffles), index.order, index.keys, strict=True):
-        first, last = (np.searchsorted(keys, key, side=side) for side in ("left", "right"))
-        for probe, at in _ranges(first, last):
-            a, b = probe + start, order[at].astype(np.int64)
-            differ = np.bitwise_count(of_probe[probe] ^ packed[b]).sum(axis=1, dtype=np.int64)
-            close = (differ <= int(_CANDIDATE * _BITS)) & (a != b)
-            a, b = a[close], b[close]
-            alike = np.bitwise_count(packed[a] ^ packed[b]).sum(axis=1, dtype=np.int64) <= int(_ALIKE * _BITS)
-            found.append(np.c_[a[~alike], b[~alike]])
-    return np.unique(np.concatenate(found), axis=0)
-
-
-def _ranges(first: Ints, last: Ints) -> Iterator[tuple[Ints, Ints]]:
+def _ranges(first: NDArray[np.int32], last: NDArray[np.int32]) -> Iterator[tuple[Ints, Ints]]:
     """Each film with each place from its first to before its last, in portions that fit the memory."""
     count = last - first
     some = np.flatnonzero(count)

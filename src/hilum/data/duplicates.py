@@ -11,7 +11,7 @@ from hilum.data.crops import crops_among
 from hilum.data.groups import components
 from hilum.data.near import near_pairs
 from hilum.errors import DataError
-from hilum.image.fingerprint import BITS, unpack
+from hilum.image.fingerprint import BITS, frequencies, unpack
 
 _CHUNK = 1 << 15
 
@@ -31,9 +31,9 @@ def find(manifest: pd.DataFrame) -> pd.DataFrame:
     0          a          b  exact       0.0
     """
     manifest = manifest.reset_index(drop=True)
-    copies, films_of, sizes = _pictures(manifest)
+    copies, films_of = _pictures(manifest)
     close, turned = near_pairs(copies)
-    cut = _crops(copies, sizes)
+    cut = _crops(manifest, films_of)
     near = [_pairs_between(rows, rows, 0.0) for rows in films_of.repeated]
     near += [_pairs_between(films_of[a], films_of[b], d) for (a, b), d in zip(*close, strict=True)]
     turned_round = [_pairs_between(films_of[a], films_of[b], d) for (a, b), d in zip(*turned, strict=True)]
@@ -61,21 +61,29 @@ def clusters(manifest: pd.DataFrame) -> pd.Series:
 
 def links(manifest: pd.DataFrame) -> np.ndarray:
     """Row numbers (M, 2) that chain every film to its duplicates: fewer than all pairs where a film stands often."""
-    copies, films_of, sizes = _pictures(manifest)
+    copies, films_of = _pictures(manifest)
     (close, _), (turned, _) = near_pairs(copies)
-    cut, _ = _crops(copies, sizes)
+    cut, _ = _crops(manifest, films_of)
     first = films_of.first
     chains = [np.c_[rows[:-1], rows[1:]] for rows in [*films_of.repeated, *_equal_rows(manifest["sha256"])]]
     return np.concatenate([np.empty((0, 2), np.int64), first[close], first[turned], first[cut], *chains])
 
 
-def _crops(bits: np.ndarray, sizes: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """`crops_among` of the fingerprints (N, 16) whose sizes are known."""
-    known = np.array([number for number, text in enumerate(sizes) if text], np.int64)
-    if len(known) < 2:
+def _crops(manifest: pd.DataFrame, films_of: _Rows) -> tuple[np.ndarray, np.ndarray]:
+    """`crops_among` of the pictures whose sizes are known."""
+    if "phash_sizes" not in manifest:
         return np.empty((0, 2), np.int64), np.empty(0)
+    hashes, sizes = manifest["phash"], manifest["phash_sizes"]
+    row = _rows_with_sizes(sizes, films_of)
+    known = np.flatnonzero(row >= 0)
+
+    def of(numbers: np.ndarray) -> np.ndarray:
+        # Text is taken out of the table when it is needed: all of it would be another 1.4 KB a film.
+        rows = row[known[numbers]]
+        return frequencies(hashes.iloc[rows].tolist(), sizes.iloc[rows].tolist())
+
     try:
-        pairs, distance = crops_among([bits[n].tobytes().hex() for n in known], [sizes[n] for n in known])
+        pairs, distance = crops_among(of, len(known))
     except ValueError as error:
         raise DataError(
             f"the column phash_sizes does not hold hilum's fingerprints: {error}",
@@ -83,6 +91,15 @@ def _crops(bits: np.ndarray, sizes: list[str]) -> tuple[np.ndarray, np.ndarray]:
             next_step="Leave the column out, and hilum data build will fill it.",
         ) from None
     return known[pairs], distance
+
+
+def _rows_with_sizes(sizes: pd.Series, films_of: _Rows) -> np.ndarray:
+    """The row of each picture whose sizes are taken, or -1; of several the greatest, whatever the order of the rows."""
+    has = (sizes.notna() & (sizes != "")).to_numpy(dtype=bool, na_value=False)
+    out = np.where(has[films_of.first], films_of.first, -1)
+    for code in films_of.several:
+        out[code] = max((row for row in films_of[code] if has[row]), key=sizes.iloc.__getitem__, default=-1)
+    return out
 
 
 @dataclass(frozen=True)
@@ -106,11 +123,16 @@ class _Rows:
     @property
     def repeated(self) -> list[np.ndarray]:
         """The rows of each code that has more than one."""
-        return [self[int(code)] for code in np.flatnonzero(np.diff(self.starts) > 1)]
+        return [self[int(code)] for code in self.several]
+
+    @property
+    def several(self) -> np.ndarray:
+        """The codes that have more than one row."""
+        return np.flatnonzero(np.diff(self.starts) > 1)
 
 
-def _pictures(manifest: pd.DataFrame) -> tuple[np.ndarray, _Rows, list[str]]:
-    """The different fingerprints, uint64 (N, 16), the rows of the films that have each, and its sizes or ""."""
+def _pictures(manifest: pd.DataFrame) -> tuple[np.ndarray, _Rows]:
+    """The different fingerprints, uint64 (N, 16), and the rows of the films that have each."""
     absent = [name for name in ("sha256", "phash") if name not in manifest]
     if absent or (len(manifest) and manifest[["sha256", "phash"]].isna().all(axis=None)):
         raise DataError(
@@ -131,11 +153,7 @@ def _pictures(manifest: pd.DataFrame) -> tuple[np.ndarray, _Rows, list[str]]:
             next_step="Leave the column out, and hilum data build will fill it.",
         ) from None
     _, first, of_copy = np.unique(bits.view(f"S{BITS // 8}").ravel(), return_index=True, return_inverse=True)
-    copies, films_of = bits[first], _rows_of_codes(rows, of_copy, len(first))
-    if "phash_sizes" not in manifest or manifest["phash_sizes"].isna().all():
-        return copies, films_of, [""] * len(first)
-    known = manifest["phash_sizes"].astype("string").fillna("").to_numpy(dtype=object)
-    return copies, films_of, [max(known[films_of[code]]) for code in range(len(films_of))]
+    return bits[first], _rows_of_codes(rows, of_copy, len(first))
 
 
 def _equal_rows(values: pd.Series) -> list[np.ndarray]:

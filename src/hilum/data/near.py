@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from hilum.data.bands import bands_needed, dealt, distinct, keys_of, order_of, planes_of
 from hilum.image.fingerprint import BITS, BLOCK
 
 # Share of the 1024 bits in which two fingerprints of one film may differ. Measured (docs/splits.md): copies in another
@@ -48,50 +49,39 @@ def near_pairs(bits: np.ndarray) -> tuple[Pairs, Pairs]:
 
     bits: uint64 (N, 16), of `unpack`, each once. Each answer is indices (M, 2) with a < b, sorted, and the share of
     differing bits (M,), at most `NEAR`. All pairs are not compared: the bits are dealt to bands by fixed shuffles, and
-    only fingerprints that agree in a whole band are compared (Broder 1997, On the resemblance and containment of
-    documents; the banding of Leskovec, Rajaraman, Ullman, Mining of Massive Datasets, 3.4), and of those only the ones
-    that are not far apart in 64 other bits. A band has as many bits as the number N, so that a film agrees by chance
-    with as many others among a million as among a thousand; wider bands are agreed in less often, so there are more of
-    them: the time for a film grows as the fourth root of N. A pair that differs in a share s of its bits agrees in none
-    of T bands of w bits with probability (1 - (1 - s)^w)^T, which at the limit is 1e-7.
+    only fingerprints that agree in a whole band are compared (`bands`), and of those only the ones that are not far
+    apart in 64 other bits. A band has as many bits as the number N, so that a film agrees by chance with as many others
+    among a million as among a thousand; as wider bands are agreed in less often, there are more of them, and the time
+    for a film grows as the fourth root of N. A pair that differs in a share s of its bits agrees in none of T bands of
+    w bits with probability (1 - (1 - s)^w)^T, which at the limit is 1e-7.
 
     >>> one = np.zeros((1, 16), np.uint64)
     >>> (pairs, share), (turned, _) = near_pairs(np.concatenate([one, one ^ np.uint64(1), ~one]))
     >>> pairs.tolist(), round(share[0] * 1024), len(turned)
-    ([[0, 1]], 1, 0)
+    ([[0, 1]], 16, 0)
     """
     films, limit = _deal(bits), int(NEAR * BITS)
-    known, fresh, waiting = np.empty(0, np.int64), [np.empty(0, np.int64)], 0
-    for number, (half, places) in enumerate(_bands(len(bits))):
-        for a, b in _agreeing(films, _keys(films, half, places), number % _WORDS):
-            close = np.minimum(*_differ(films, a, b)) <= limit
-            fresh.append(np.minimum(a, b)[close] * films.count + np.maximum(a, b)[close])
-            waiting += len(fresh[-1])
-        if waiting > len(known) + _PORTION:  # a pair agrees in many bands, and is held once
-            known, fresh, waiting = np.unique(np.concatenate([known, *fresh])), [], 0
-    pairs = np.stack(np.divmod(np.unique(np.concatenate([known, *fresh])), max(1, films.count)), axis=1)
+    pairs = np.stack(np.divmod(distinct(_found(films, limit)), max(1, films.count)), axis=1)
     parts = [_differ(films, *pairs[start : start + _PORTION].T) for start in range(0, len(pairs), _PORTION)]
     upright, turned = np.concatenate([np.empty((2, 0), np.int64), *map(np.array, parts)], axis=1)
-    return (pairs[upright <= limit], upright[upright <= limit] / BITS), (
-        pairs[turned <= limit],
-        turned[turned <= limit] / BITS,
-    )
+
+    def within(differ: NDArray[np.int64]) -> Pairs:
+        close = differ <= limit
+        return pairs[close], differ[close] / BITS
+
+    return within(upright), within(turned)
 
 
-def _bands(count: int) -> Iterator[tuple[int, NDArray[np.int64]]]:
-    """The half and the places (W,) of the bits of each band, for `count` films."""
-    width = max(_NARROWEST, (count - 1).bit_length())
-    agree = (1 - NEAR) ** width * (1 - 1 / 250)
-    left = int(np.ceil(np.log(_MISSED) / np.log1p(-agree))) if count > 1 else 0
+def _found(films: _Dealt, limit: int) -> Iterator[NDArray[np.int64]]:
+    """Numbers a N + b of the pairs that agree in a band and are close; a pair comes as often as it agrees."""
+    width = max(_NARROWEST, (films.count - 1).bit_length())
+    needed = bands_needed(width, differ=NEAR, missed=_MISSED) if films.count > 1 else 0
     rng = np.random.Generator(np.random.PCG64(20200301))  # fixed: the same pairs are found on every machine
-    while left > 0:
-        order = rng.permutation(_HALF)
-        for start in range(0, _HALF - width + 1, width):
-            yield 0, order[start : start + width]
-            yield 1, order[start : start + width]
-            left -= 2
-            if left <= 0:
-                break
+    for number, places in enumerate(dealt(_HALF, width, needed, rng)):
+        keys = _keys(films, number % 2, places)
+        for a, b in _agreeing(films, keys, width, number % _WORDS):
+            close = np.minimum(*_differ(films, a, b)) <= limit
+            yield np.minimum(a, b)[close] * films.count + np.maximum(a, b)[close]
 
 
 def _deal(bits: np.ndarray) -> _Dealt:
@@ -105,30 +95,21 @@ def _deal(bits: np.ndarray) -> _Dealt:
     for start in range(0, count, _CHUNK):
         some = np.unpackbits(bits[start : start + _CHUNK].view(np.uint8), axis=1)
         words[:, start : start + _CHUNK] = np.packbits(np.take(some, by_word, axis=1), axis=1).view(np.uint64).T
-        planes[:, start // 8 : (start + _CHUNK) // 8] = np.packbits(
-            np.ascontiguousarray(some.T)[halves.ravel()], axis=1
-        )
+        planes[:, start // 8 : (start + _CHUNK) // 8] = planes_of(some)[halves.ravel()]
     return _Dealt(words, planes.reshape(2, _HALF, -1))
 
 
 def _keys(films: _Dealt, half: int, places: NDArray[np.int64]) -> NDArray[np.uint32]:
     """The bits of a band, (N,): equal where two films agree in it, or in half 1 where one and the other's mirror do."""
-    planes = films.planes[half]
-    key = np.zeros(films.count, np.uint32)
-    for place in places:
-        plane = planes[place] ^ planes[places[0]] if half else planes[place]
-        key <<= 1
-        key |= np.unpackbits(plane, count=films.count)
-    return key
+    planes = films.planes[half, places]
+    return keys_of(planes ^ planes[0] if half else planes, films.count)
 
 
 def _agreeing(
-    films: _Dealt, keys: NDArray[np.uint32], word: int
+    films: _Dealt, keys: NDArray[np.uint32], width: int, word: int
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Pairs of films a, b whose keys are equal and who differ little in the 64 bits of `word`, some at a time."""
-    order = np.argsort(keys.astype(np.uint16), kind="stable")  # of 16 bits numpy sorts five times as fast as of 32
-    if films.count > 1 << 16:
-        order = order[np.argsort((keys >> 16).astype(np.uint16)[order], kind="stable")]
+    order = order_of(keys, width)
     keys, beside = keys[order], films.words[word][order]
     at, step = np.flatnonzero(keys[1:] == keys[:-1]), 1
     while at.size:

@@ -17,6 +17,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from hilum.cli.app import main
 from hilum.data.manifest import read_manifest
@@ -27,12 +28,14 @@ from hilum.progress import Progress
 from hilum.recipe.load import load_recipe
 from hilum.recipe.schema import Recipe
 from hilum.scale import films as on_films
+from hilum.scale import parallel
 from hilum.scale import runs as on_runs
 from hilum.scale.connect import check_nodes, connected, nodes
 from hilum.scale.trials import on_cluster
 from hilum.scale.units import ATTEMPTS, Cluster, ClusterError, Size, Tell, in_threads, map_units, run_unit
 from hilum.training import crossval as folds
 from hilum.training.search import search
+from hilum.training.train import train
 
 ray = pytest.importorskip("ray", reason="the extra cluster is not installed")
 
@@ -269,6 +272,79 @@ def test_a_cluster_predicts_what_one_machine_predicts(
     there = on_films.predict(serial.path, [some_films], engine="openvino")
     pd.testing.assert_frame_equal(here, there)
     assert there["error"].notna().sum() == 1 and there["predicted"].notna().sum() == 39
+
+
+# One run by several workers ------------------------------------------------------------------------------------------
+
+# Batches of five films divide into two and three. The last layer is a convolution, so that no batch norm learns.
+TOGETHER = """
+[augment]
+rotation_deg = 5
+mixup = 0.2
+[balance]
+how = "weights"
+[[stage]]
+unfreeze = "none"
+epochs = 1
+[[stage]]
+unfreeze = 1
+epochs = 2
+batch_size = 5
+ema = 0.5
+optimiser = "sgd"
+learning_rate = 0.05
+"""
+
+
+@pytest.fixture
+def together(asked: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Recipe:
+    (tmp_path / "together.toml").write_text(TOGETHER)
+    monkeypatch.setattr("hilum.training.train.write_report", lambda run: None)
+    base = asked.model_dump(mode="json", exclude_none=True, exclude={"stage"})
+    return load_recipe([str(tmp_path / "together.toml")], ['training.precision="32"'], base=base)
+
+
+def killed_after_an_epoch(config: dict[str, Any]) -> None:
+    """What a worker does; the first one is killed when it has brought its first epoch."""
+    from hilum.scale import parallel
+
+    bring = parallel._Bringing.on_train_epoch_end
+
+    def then_die(self: Any, trainer: Any, module: Any) -> None:
+        bring(self, trainer, module)
+        if trainer.is_global_zero and trainer.current_epoch == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    parallel._Bringing.on_train_epoch_end = then_die
+    parallel._work(config)
+
+
+def test_two_workers_of_which_one_is_killed_train_what_one_machine_trains(
+    cluster: Any, together: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, said = train(together, tmp_path / "here"), Said()
+    monkeypatch.setattr(parallel, "_work", killed_after_an_epoch)
+    there = parallel.train(together, tmp_path / "there", workers=2, progress=said)
+    assert "stage 2: a worker was killed or crashed; all go on after epoch 1" in said.lines
+    one, other = (load_file(run.weights_path) for run in (here, there))
+    torch.testing.assert_close(other, one, rtol=1e-4, atol=1e-6)
+    figures = [run.history().drop(columns="seconds") for run in (here, there)]
+    pd.testing.assert_frame_equal(*figures, rtol=1e-4)
+    about = there.environment()["trained_on"]
+    assert (about["workers"], about["cores_each"]) == (2, 1)
+    assert len(about["nodes"]) >= 2 and set(about["nodes"]) <= {node.name for node in nodes()}
+
+
+def test_more_workers_than_there_is_room_for_are_refused_with_the_number_of_which_there_is(
+    cluster: Any, asked: Recipe, tmp_path: Path
+) -> None:
+    most = len(nodes())
+    with pytest.raises(RequestError, match=rf"--workers 9: .* room for {most} workers.* Give --workers {most}"):
+        parallel.train(asked, tmp_path / "run", workers=9)
+    small = load_recipe(settings=["stage.batch_size=3"], base=asked.model_dump(mode="json", exclude_none=True))
+    with pytest.raises(RequestError, match=r"stage 1: batch_size: each of 2 workers needs two films .* --workers 1"):
+        parallel.train(small, tmp_path / "run", workers=2)
+    assert not (tmp_path / "run").exists()
 
 
 # What is refused -----------------------------------------------------------------------------------------------------

@@ -73,6 +73,13 @@ def train(
     where: WHERE = "",
     out: Annotated[Path | None, typer.Option("-o", "--out", help="The run folder; default runs/DATE-TIME.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the interrupted run in --out.")] = False,
+    cluster: CLUSTER = "",
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            "--workers", min=1, help="With --cluster: how many train together; default as many as there is room for."
+        ),
+    ] = None,
 ) -> None:
     """Train a classifier on films, and write weights, predictions, figures and a report.
 
@@ -85,12 +92,22 @@ def train(
     asked = load_recipe(recipe, [*setting, *(f"{key}={toml(value)}" for key, value in given if value)])
     if resume and out is None:
         raise RequestError("--resume needs the run's folder", next_step="Name it with -o.")
+    if workers and not cluster:
+        raise RequestError(
+            "--workers are those of a cluster",
+            next_step="Add --cluster local for this machine, or --cluster HOST:PORT.",
+        )
     out = out or new_folder()
     need_torch()
     from hilum.training.train import train as train_run
 
-    with stoppable(out, f"hilum train --resume -o {out}"):
-        run = train_run(asked, out, resume=resume, progress=terminal.progress())
+    with stoppable(out, f"hilum train --resume -o {out}"), on_cluster(cluster):
+        if cluster:
+            from hilum.scale.parallel import train as train_together
+
+            run = train_together(asked, out, workers=workers, resume=resume, progress=terminal.progress())
+        else:
+            run = train_run(asked, out, resume=resume, progress=terminal.progress())
     tell(run.metrics(), run.path, run.environment().get("notes", []))
 
 

@@ -11,7 +11,7 @@ import os
 import queue
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -43,6 +43,20 @@ class Size:
     gpus: int = 0
 
 
+def room(found: Sequence[Node], size: Size) -> int:
+    """How many units of a size the nodes can do at once, each on as many cores as it has threads.
+
+    >>> room([Node("1", "one", cpus=8, gpus=2), Node("2", "other", cpus=3, gpus=0)], Size(threads=2))
+    5
+    >>> room([Node("1", "one", cpus=8, gpus=2), Node("2", "other", cpus=3, gpus=0)], Size(threads=2, gpus=1))
+    2
+    """
+    units = [node.cpus // size.threads for node in found]
+    if size.gpus:
+        units = [min(some, node.gpus // size.gpus) for some, node in zip(units, found, strict=True)]
+    return sum(units)
+
+
 @dataclass
 class Cluster:
     """The cluster that this process is connected to, for units of one size. progress: hears of what was lost."""
@@ -60,10 +74,7 @@ class Cluster:
     @property
     def at_once(self) -> int:
         """How many units there is room for."""
-        room = [node.cpus // self.cpus for node in self.nodes]
-        if self.size.gpus:
-            room = [min(units, node.gpus // self.size.gpus) for units, node in zip(room, self.nodes, strict=True)]
-        return max(1, sum(room))
+        return max(1, room(self.nodes, Size(self.cpus, self.size.gpus)))
 
     @cached_property
     def task(self) -> Any:
@@ -245,7 +256,7 @@ def _work(job: Job, item: Any, threads: int) -> Iterator[tuple[str, Any]]:
         except HilumError as error:
             told.put(("failed", error))
         except OSError as error:
-            told.put(("failed", _of_the_node(error)))
+            told.put(("failed", of_the_node(error)))
         except BaseException as error:
             raised.append(error)
         told.put(None)
@@ -272,7 +283,8 @@ class Telling(Progress):
         self.tell(message)
 
 
-def _of_the_node(error: OSError) -> HilumError:
+def of_the_node(error: OSError) -> HilumError:
+    """A disk's or a file's error on this node, with its name."""
     return HilumError(
         f"{error.strerror or error}",
         where=f"{error.filename or 'a file'} on the node {here()}",

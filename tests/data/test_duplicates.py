@@ -10,11 +10,12 @@ import pandas as pd
 import pytest
 
 from conftest import SHARED
+from hilum.data import near
 from hilum.data.duplicates import clusters, find, links
 from hilum.data.near import NEAR, near_pairs
 from hilum.data.phantom.render import film
 from hilum.errors import DataError
-from hilum.image.fingerprint import BITS, perceptual_hash
+from hilum.image.fingerprint import BITS, mirrored, perceptual_hash
 
 RNG = np.random.default_rng(0)
 
@@ -105,14 +106,27 @@ def test_a_pair_is_found_whatever_other_films_there_are() -> None:
     assert len(alone) == len(among)
 
 
-def test_near_pairs_are_those_of_comparing_all() -> None:
-    bits = fingerprints_with_copies(800, [*np.linspace(0, 0.159, 150), *np.linspace(0.165, 0.4, 50)])
-    difference = np.bitwise_count(bits[:, None] ^ bits[None]).sum(axis=2) / BITS
-    expected = np.argwhere(np.triu(difference <= NEAR, 1))
-    (pairs, distance), _ = near_pairs(bits)
-    assert pairs.tolist() == expected.tolist()
-    assert distance.tolist() == difference[tuple(expected.T)].tolist()
-    assert len(pairs) == 150
+def like_films(count: int) -> np.ndarray:
+    """Bits (count, 1024) that are not all as often 1 as 0, and that depend on one another, as those of films."""
+    values = RNG.normal(0, 0.3, BITS) + RNG.normal(size=(count, 20)) @ RNG.normal(0, 0.3, (20, BITS))
+    return (values + RNG.normal(size=(count, BITS)) > 0).astype(np.uint8)
+
+
+@pytest.mark.parametrize("narrowest", [10, 20], ids=["bands of their number", "bands of a million"])
+@pytest.mark.parametrize("kind", ["random", "like films"])
+def test_near_pairs_are_those_of_comparing_all(kind: str, narrowest: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(near, "_NARROWEST", narrowest)
+    films = like_films(1200) if kind == "like films" else RNG.integers(0, 2, (1200, BITS), dtype=np.uint8)
+    copies = films[:400] ^ (RNG.random((400, BITS)) < np.linspace(0, 0.2, 400)[:, None])
+    packed = np.packbits(np.concatenate([films, copies]), axis=1).view(np.uint64)
+    packed[1200::2] = mirrored(packed[1200::2])
+    packed = packed[RNG.permutation(len(packed))]
+    for found, others in zip(near_pairs(packed), (packed, mirrored(packed)), strict=True):
+        difference = np.array([np.bitwise_count(row ^ others).sum(axis=1, dtype=np.int64) for row in packed]) / BITS
+        expected = np.argwhere(np.triu(difference <= NEAR, 1))
+        assert found[0].tolist() == expected.tolist()
+        assert found[1].tolist() == difference[tuple(expected.T)].tolist()
+        assert 120 < len(expected) < 200
 
 
 @pytest.mark.parametrize("among", [63, 128, BITS])

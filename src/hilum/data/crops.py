@@ -7,9 +7,10 @@ looked for bring candidates, and where one comes near, the crop that fits best i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,17 +26,18 @@ LARGEST = 0.05  # share of a side that is cut off at one edge
 _CANDIDATE = 0.2
 NEAR_CROP = 0.13
 _ALIKE = 0.1  # two films as near as that are near duplicates already
-_GRID = (0.0125, 0.0375)  # of each edge: no cut up to LARGEST is further than 0.0125 away
-_STEPS = (0.01, 0.005, 0.0025)
+_UNIT = 0.0025  # of a side; cuts are counted in it
+_GRID = (5, 15)  # of each edge: no cut up to LARGEST is further than 5 away
+_STEPS = (4, 2, 1)
 _BITS = SIZED * SIZED
 _WORDS = -(-_BITS // 64)
-_MISSED = 0.1  # how many of the candidates at the limit may agree in no band; where 15 % differ it is 1 in 1000
+_MISSED = ((0.15, 0.001), (_CANDIDATE, 0.1))  # of pairs that differ in that share, how many may agree in no band
 _NARROWEST = 10
 _BESIDE = 21  # of 64 bits, looked at first; of them a candidate at the limit differs in more once in 150
 _CHUNK = 1 << 11
 _BLOCK = 1 << 16  # whole films whose crops are held at a time
 _PORTION = 1 << 18
-_operator = lru_cache(maxsize=4096)(crop_operator)
+_FITTED = 256  # pairs at a time
 
 
 def crops_among(of: Callable[[Ints], Floats], count: int) -> tuple[Ints, NDArray[np.float64]]:
@@ -45,7 +47,7 @@ def crops_among(of: Callable[[Ints], Floats], count: int) -> tuple[Ints, NDArray
     5 % of a side may be cut off at each edge, by another amount at each; sizes, aspects, encodings and brightness may
     differ too. Films that are near duplicates as they are need not be among them. All pairs are not compared: as in
     `near.near_pairs`, only those that agree in a whole band. A crop whose nearest in the grid differs in 20 % of its
-    bits is missed with probability 0.1, and one that differs in 15 % with less than 0.001.
+    bits is missed with probability 0.1 at most, and one that differs in 15 % with 0.001.
     """
     own = _none(count)
     for start in range(0, count, _CHUNK):
@@ -53,33 +55,45 @@ def crops_among(of: Callable[[Ints], Floats], count: int) -> tuple[Ints, NDArray
     blocks = range(0, count if count > 1 else 0, _BLOCK)
     found = [_candidates(_cropped(of, start, min(start + _BLOCK, count)), start, own) for start in blocks]
     pairs = np.concatenate([np.empty((0, 2), np.int64), *found])
-    distance = np.array([fitted(of(a)[0], _signs(of(b))[0]) for a, b in pairs[:, :, None]])
+    some = [pairs[start : start + _FITTED].T for start in range(0, len(pairs), _FITTED)]
+    distance = np.concatenate([np.empty(0), *(fitted(of(a), _signs(of(b))) for a, b in some)])
     near = distance <= NEAR_CROP
     return pairs[near], distance[near]
 
 
-def fitted(whole: Floats, bits: NDArray[np.bool_]) -> float:
-    """How near the best crop of a film, by its frequencies (28, 28), comes to another's bits (784,): share that differ.
+def fitted(whole: Floats, bits: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """How near the best crops of films, by their frequencies (N, 28, 28), come to others' bits (N, 784): share (N,).
 
     Each edge in turn is moved in smaller and smaller steps from the nearest crop of the grid.
     """
+    operators = _operators()
 
-    def distance(edges: Sequence[float]) -> float:
-        top, bottom, left, right = edges
-        seen = _operator(top, bottom) @ whole @ _operator(left, right).T
-        return float((_signs(seen[None])[0] != bits).mean())
+    def distance(edges: Ints) -> NDArray[np.float64]:
+        top, bottom, left, right = edges.T
+        seen = operators[top, bottom] @ whole @ operators[left, right].swapaxes(1, 2)
+        return (_signs(seen) != bits).mean(axis=1)
 
-    start = [[t, b, le, r] for t in _GRID for b in _GRID for le in _GRID for r in _GRID]
-    best = min(start, key=distance)
-    least = distance(best)
-    for step in _STEPS:
-        for edge in (0, 1, 2, 3, 0, 1, 2, 3):
-            for way in (-step, step):
-                tried = list(best)
-                tried[edge] = round(min(max(tried[edge] + way, 0.0), LARGEST + 0.01), 4)
-                if (now := distance(tried)) < least:
-                    best, least = tried, now
+    best, least = np.zeros((len(whole), 4), np.int64), np.full(len(whole), np.inf)
+
+    def keep_nearer(tried: Ints) -> None:
+        now = distance(tried)
+        nearer = now < least
+        best[nearer], least[nearer] = tried[nearer], now[nearer]
+
+    for start in product(_GRID, repeat=4):
+        keep_nearer(np.tile(start, (len(whole), 1)))
+    for step, _, edge, way in product(_STEPS, range(2), range(4), (-1, 1)):
+        tried = best.copy()
+        tried[:, edge] = np.clip(tried[:, edge] + way * step, 0, len(operators) - 1)
+        keep_nearer(tried)
     return least
+
+
+@lru_cache(maxsize=1)
+def _operators() -> Floats:
+    """What each pair of cuts of a side does to the frequencies along it, (25, 25, 28, 28)."""
+    cuts = np.arange(round(LARGEST / _UNIT) + _STEPS[0] + 1) * _UNIT
+    return np.array([[crop_operator(before, after) for after in cuts] for before in cuts])
 
 
 def _signs(films: Floats) -> NDArray[np.bool_]:
@@ -118,7 +132,7 @@ def _none(count: int) -> _Films:
 
 def _cropped(of: Callable[[Ints], Floats], start: int, stop: int) -> list[_Films]:
     """What each crop of the grid would be of the films from start to before stop."""
-    sides = [_operator(before, after) for before in _GRID for after in _GRID]
+    sides = [_operators()[before, after] for before, after in product(_GRID, repeat=2)]
     crops = [_none(stop - start) for _ in range(len(sides) ** 2)]
     for at in range(start, stop, _CHUNK):
         whole = of(np.arange(at, min(at + _CHUNK, stop)))
@@ -141,7 +155,7 @@ def _candidates(crops: list[_Films], start: int, own: _Films) -> Ints:
 def _agreeing(crops: list[_Films], start: int, own: _Films) -> Iterator[tuple[Ints, Ints]]:
     """The pairs of `_candidates`, some at a time, each as often as it agrees."""
     width = max(_NARROWEST, own.count.bit_length() + 1)
-    needed = bands_needed(width, differ=_CANDIDATE, missed=_MISSED)
+    needed = max(bands_needed(width, differ=differ, missed=missed) for differ, missed in _MISSED)
     rng = np.random.Generator(np.random.PCG64(20200302))  # fixed: the same pairs are found on every machine
     for number, places in enumerate(dealt(_BITS, width, needed, rng)):
         word = number % (_WORDS - 1)  # the last is not full

@@ -198,14 +198,9 @@ def _study(rows: Sequence[Row], runs: Path, machines: list[str]) -> list[str]:
         also = [f"{name} {value:.3f}" for name, value in published.items() if " " in name]
         tested = f"{about.films} films in all" if about.films else ""
         lines.append(f"| {row.model} | published | {' | '.join(cells)} | {tested} | | | {'; '.join(also)} |")
-        later = {name for other in rows[number + 1 :] for name in (other.as_published, other.improved, other.together)}
-        ours = (
-            ("as published", row.as_published),
-            ("improved", row.improved),
-            ("improved, three seeds averaged", row.together),
-        )
-        for whose, name in ours:
-            if name and name not in later:
+        later = {name for other in rows[number + 1 :] for name in other.runs.values()}
+        for whose, name in row.runs.items():
+            if name not in later:
                 cells = _cells(name, runs, machines, validated=any("validation" in name for name in published))
                 lines.append(f"| | ours, {whose}: {name} | {' | '.join(cells)} |")
     return lines

@@ -65,6 +65,16 @@ class Row:
     improved: str = ""
     together: str = ""
 
+    @property
+    def runs(self) -> dict[str, str]:
+        """The names of its runs, by what they are."""
+        named = {
+            "as published": self.as_published,
+            "improved": self.improved,
+            "improved, three seeds averaged": self.together,
+        }
+        return {whose: name for whose, name in named.items() if name}
+
 
 RUNS: Mapping[str, Run] = {
     "liverpool-untrained": Run(

@@ -39,7 +39,8 @@ def test_every_run_of_the_plan_can_be_asked_for(studies: ModuleType) -> None:
 
 
 def test_every_row_names_runs_and_figures_that_are_there(studies: ModuleType) -> None:
-    used = {name for row in studies.ROWS for name in (row.as_published, row.improved) if name}
+    used = {name for row in studies.ROWS for name in row.runs.values()}
+    used |= {member for name in used for member in studies.ALL_RUNS[name].members}
     assert used == set(studies.ALL_RUNS) - {name for name, _ in studies.PUZZLE.values()} - {
         name for name, _ in studies.RESOLUTION.values()
     }
@@ -60,9 +61,17 @@ def test_what_is_not_run_has_no_figure_and_what_is_published_has_it(studies: Mod
     page = studies.page(tmp_path)
     assert cells(page, "| InceptionV3, 3 x 32 SELU |")[2:6] == ["0.927", "0.908", "0.915", "0.912"]
     ours = [line for line in page.splitlines() if line.startswith("| | ours, ")]
-    assert len(ours) == len({name for row in studies.ROWS for name in (row.as_published, row.improved) if name})
+    assert len(ours) == len({name for row in studies.ROWS for name in row.runs.values()})
     for line in ours:
         assert [cell.strip() for cell in line.split("|")[3:-1]] == ["not run", *[""] * 8]
+
+
+def test_three_networks_that_differ_in_the_seed_are_averaged(studies: ModuleType) -> None:
+    averaged = studies.ALL_RUNS["liverpool-better-three"]
+    alone, one, two = (studies.ALL_RUNS[name] for name in averaged.members)
+    assert [alone.settings, alone.recipes, alone.sources] == [one.settings[:-1], one.recipes, two.sources]
+    assert (one.settings[-1], two.settings[-1]) == ("training.seed=1", "training.seed=2")
+    assert studies.words(averaged, "shared", "RUNS") == ["hilum", "ensemble", *(f"RUNS/{n}" for n in averaged.members)]
 
 
 def test_a_finished_run_is_shown_with_n_interval_seconds_machine_and_what_it_changed(

@@ -10,20 +10,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from commands import hilum
 from hilum.cli.reference import PAGES
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def hilum(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "hilum.cli.app", *words],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        timeout=300,
-        check=False,
-    )
 
 
 def test_help_and_import_load_nothing_heavy() -> None:
@@ -36,7 +26,8 @@ def test_help_and_import_load_nothing_heavy() -> None:
 
 @pytest.mark.parametrize("words", [("--help",), ("train", "--help"), ("data", "--help"), ("weights", "list", "--help")])
 def test_help_answers(words: tuple[str, ...]) -> None:
-    done = hilum(*words)
+    command = [sys.executable, "-m", "hilum.cli.app", *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0
     assert "Usage" in done.stdout
 

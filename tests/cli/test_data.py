@@ -61,6 +61,14 @@ def test_inspect_looks_into_the_files_for_duplicates_and_leaks(tmp_path):
     assert answer["sizes_px"]["width"]["max"] == 32
 
 
+def test_inspect_names_the_files_that_cannot_be_read(tmp_path):
+    source = ward(tmp_path)
+    (tmp_path / "ward" / "train" / "well" / "broken.png").touch()
+    assert f"cannot be read: {tmp_path / 'ward' / 'train' / 'well' / 'broken.png'}: the file is empty" in run(
+        "inspect", source
+    )
+
+
 def test_inspect_shows_tables_to_people(tmp_path):
     shown = run("inspect", ward(tmp_path), "--no-files")
     assert "5 films, 4 patients" in shown

@@ -4,22 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from commands import hilum
 from hilum.cli.explain import explain
 from hilum.data import phantom
 from hilum.errors import RequestError
-
-
-def hilum(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "hilum.cli.app", *words], capture_output=True, text=True, timeout=300, check=False
-    )
 
 
 def test_a_part_is_explained_into_the_run_and_its_report(small_run: Path, tmp_path: Path) -> None:

@@ -49,6 +49,13 @@ def test_the_list_names_every_recipe_with_its_films_and_figures() -> None:
     assert "15,161" in row and "VGG16" in row and "accuracy 0.91" in row
 
 
+def test_the_list_can_be_read_on_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    said = run().stdout
+    assert max(map(len, said.splitlines())) <= 80
+    assert "…" not in said and "0.91" in said
+
+
 def test_the_list_is_json_when_asked_for() -> None:
     terminal.json = True
     rows = {row["name"]: row for row in json.loads(run().stdout)}

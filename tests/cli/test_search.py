@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
 
-COMMAND = [sys.executable, "-m", "hilum.cli.app"]
+from commands import hilum
+
 # Of films, so that the trials train one after the other: heads alone would train together.
 SPACE = "search.space.prepare.equalise=['none', 'histogram', 'clahe']"
 FROZEN = ("model.backbone=resnet10t", "stage.unfreeze=none", "stage.epochs=1", "split.validation=0.2")
@@ -35,20 +34,12 @@ def test_ctrl_c_says_how_to_go_on_and_going_on_answers_in_json(
         "from hilum.cli.app import main; main()\n"
     )
     asked = words(phantoms, small, out, SPACE, "search.method=grid", "search.monitor=accuracy")
-    done = subprocess.run(
-        [sys.executable, "-c", hook, *asked], capture_output=True, text=True, check=False, timeout=300
-    )
+    done = hilum(*asked, code=hook)
     assert done.returncode == 130, done.stderr
     assert "Traceback" not in done.stderr
     assert f"hilum search --resume -o {out}" in done.stderr
     assert pd.read_csv(out / "trials.csv")["state"].tolist() == ["finished", "waiting"]
-    again = subprocess.run(
-        [*COMMAND, "search", "--resume", "-o", str(out), "--json"],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
+    again = hilum("search", "--resume", "-o", str(out), "--json")
     assert again.returncode == 0, again.stderr
     answer = json.loads(again.stdout)
     assert answer["trials"]["finished"] == answer["trials"]["planned"] == 3
@@ -63,7 +54,6 @@ def test_a_misspelt_key_and_an_empty_search_are_refused_before_any_film_is_read(
         ([], "search.space"),
     ):
         out = tmp_path / "s"
-        asked = words(Path("/nowhere"), (), out, *settings)
-        done = subprocess.run([*COMMAND, *asked], capture_output=True, text=True, check=False, timeout=120)
+        done = hilum(*words(Path("/nowhere"), (), out, *settings))
         assert done.returncode == 2 and said in done.stderr and "Traceback" not in done.stderr
         assert not out.exists()

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from commands import hilum
 from hilum.cli.segment import train
 from hilum.errors import RequestError
 from image.lung_pictures import untrained
-
-
-def hilum(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "hilum.cli.app", *words], capture_output=True, text=True, timeout=120, check=False
-    )
 
 
 def test_films_may_be_left_out_and_what_shows_no_lungs_is_said(tmp_path: Path) -> None:

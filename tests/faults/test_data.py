@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from commands import hilum
 from data.film_files import films
 
 # Ctrl-C comes when the phase begins.
@@ -25,13 +24,7 @@ STOPPED = (
 @pytest.mark.parametrize("words", [["inspect", "-o", "page.html"], ["build", "-o", "films.parquet"]])
 def test_ctrl_c_is_said_and_leaves_no_file(tmp_path: Path, words: list[str]) -> None:
     films(tmp_path / "films", "ill/a.png", "well/b.png")
-    done = subprocess.run(
-        [sys.executable, "-c", STOPPED, "data", words[0], "folder:films", *words[1:]],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = hilum("data", words[0], "folder:films", *words[1:], code=STOPPED, cwd=tmp_path)
     assert done.returncode == 130
     assert done.stderr == "error: stopped; what was finished is kept. Give the same command again.\n"
     assert [entry.name for entry in tmp_path.iterdir()] == ["films"]
@@ -54,13 +47,7 @@ def test_a_full_disk_is_named_and_leaves_what_was_there(tmp_path: Path, command:
         "f.tempfile.mkstemp = mkstemp\n"
         "from hilum.cli.app import main; main()\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", full, "data", command, "folder:films", "-o", name],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = hilum("data", command, "folder:films", "-o", name, code=full, cwd=tmp_path)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert "No space left on device" in done.stderr
@@ -71,12 +58,6 @@ def test_a_full_disk_is_named_and_leaves_what_was_there(tmp_path: Path, command:
 @pytest.mark.parametrize(("command", "name"), [("inspect", "page.html"), ("build", "films.csv")])
 def test_an_output_below_a_file_is_refused_before_a_film_is_read(tmp_path: Path, command: str, name: str) -> None:
     (tmp_path / "note").touch()
-    done = subprocess.run(
-        [sys.executable, "-m", "hilum.cli.app", "data", command, "absent", "-o", f"note/{name}"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = hilum("data", command, "absent", "-o", f"note/{name}", cwd=tmp_path)
     assert done.returncode == 2
     assert "cannot be written here" in done.stderr

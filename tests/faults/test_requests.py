@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
+import commands
 import hilum
 from hilum.errors import DataError, HilumError, RequestError, WeightsError
 from hilum.evaluation.run_folder import RunFolder
@@ -131,7 +130,7 @@ def test_weights_that_cannot_be_fetched_say_what_to_do(
 
 def command(phantoms: Path, small: tuple[str, ...], out: Path, *more: str) -> list[str]:
     settings = [word for setting in (*small, *more) for word in ("--set", setting)]
-    return [sys.executable, "-m", "hilum.cli.app", "train", "--data", str(phantoms), *settings, "-o", str(out)]
+    return ["train", "--data", str(phantoms), *settings, "-o", str(out)]
 
 
 @pytest.fixture
@@ -152,15 +151,11 @@ def test_a_disk_that_is_full_while_the_cache_is_built(
     tiny_disk: Path, phantoms: Path, small: tuple[str, ...], tmp_path: Path
 ) -> None:
     words = command(phantoms, small, tmp_path / "run", "prepare.side_px=256", "stage.epochs=1")
-    full = subprocess.run(
-        words, env={**os.environ, "HILUM_CACHE": str(tiny_disk)}, capture_output=True, text=True, check=False
-    )
+    full = commands.hilum(*words, env={"HILUM_CACHE": str(tiny_disk)})
     assert full.returncode == 1
     assert "Traceback" not in full.stderr
     assert "error:" in full.stderr and str(tiny_disk) in full.stderr and "MiB" in full.stderr
-    again = subprocess.run(
-        [*words[:4], "--resume", "-o", str(tmp_path / "run")], capture_output=True, text=True, check=False
-    )
+    again = commands.hilum("train", "--resume", "-o", str(tmp_path / "run"), code=commands.WITHOUT_PAGES)
     assert again.returncode == 0, again.stderr
 
 
@@ -175,33 +170,34 @@ PHASES = (
 )
 
 
-@pytest.mark.parametrize("phase", PHASES)
-def test_ctrl_c_in_each_phase_loses_nothing(phase: str, phantoms: Path, small: tuple[str, ...], tmp_path: Path) -> None:
-    out, log = tmp_path / "run", tmp_path / "log"
+# Ctrl-C comes when the phase begins.
+STOPPED = """
+import os, signal
+import hilum.cli.console as c
+begin = c.LineProgress.task
+def task(self, what, total):
+    if what.startswith({phase!r}):
+        os.kill(os.getpid(), signal.SIGINT)
+    return begin(self, what, total)
+c.LineProgress.task = task
+from hilum.cli.app import main; main()
+"""
+
+
+def test_ctrl_c_in_each_phase_loses_nothing(phantoms: Path, small: tuple[str, ...], tmp_path: Path) -> None:
+    """Each command goes on where the one before was stopped, and is stopped in the next phase."""
+    out = tmp_path / "run"
     words = command(phantoms, small, out, "stage.epochs=1")
-    # The phase announces itself only when it ends; this hook of the tests says when it begins.
-    hook = (
-        "import sys, hilum.cli.console as c\n"
-        "begin = c.LineProgress.task\n"
-        "def task(self, what, total):\n"
-        "    print('BEGIN', what, file=sys.stderr, flush=True)\n"
-        f"    if what.startswith({phase!r}):\n"
-        "        import os, signal; os.kill(os.getpid(), signal.SIGINT)\n"
-        "    return begin(self, what, total)\n"
-        "c.LineProgress.task = task\n"
-        "from hilum.cli.app import main; main()\n"
-    )
-    with log.open("w") as errors:
-        done = subprocess.run(
-            [sys.executable, "-c", hook, *words[3:]], stderr=errors, stdout=errors, check=False, timeout=300
-        )
-    text = log.read_text()
-    assert done.returncode == 130, text
-    assert "Traceback" not in text
-    assert "stopped; what was finished is kept" in text
-    assert not list(tmp_path.rglob(".*"))
-    go_on = [*words[:4], "--resume", "-o", str(out)] if (out / "recipe.toml").is_file() else words
-    again = subprocess.run(go_on, capture_output=True, text=True, check=False, timeout=300)
+    for phase in PHASES:
+        done = commands.hilum(*words, code=STOPPED.format(phase=phase))
+        assert done.returncode == 130, (phase, done.stderr)
+        assert "Traceback" not in done.stderr
+        assert "stopped; what was finished is kept" in done.stderr
+        assert not list(tmp_path.rglob(".*"))
+        assert (out / "recipe.toml").is_file() == (phase != "reading films")
+        if phase != "reading films":
+            words = ["train", "--resume", "-o", str(out)]
+    again = commands.hilum(*words)
     assert again.returncode == 0, again.stderr
     assert (out / "report.html").is_file()
 
@@ -210,16 +206,16 @@ def test_a_second_ctrl_c_leaves_no_worker_behind(phantoms: Path, small: tuple[st
     import psutil
 
     words = command(phantoms, tuple(s for s in small if "workers" not in s), tmp_path / "run", "training.workers=2")
-    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    children: list[psutil.Process] = []
-    deadline = time.monotonic() + 60
-    while not children and process.poll() is None and time.monotonic() < deadline:
-        children = psutil.Process(process.pid).children(recursive=True)
-    assert children, "no worker was seen"
-    for _ in range(2):
-        process.send_signal(signal.SIGINT)
-        time.sleep(0.2)
-    assert process.wait(30) != 0
+    with commands.started(words) as process:
+        children: list[psutil.Process] = []
+        deadline = time.monotonic() + 60
+        while not children and process.poll() is None and time.monotonic() < deadline:
+            children = psutil.Process(process.pid).children(recursive=True)
+        assert children, "no worker was seen"
+        for _ in range(2):
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.2)
+        assert process.wait(30) != 0
     _gone, alive = psutil.wait_procs(children, timeout=10)
     assert not alive
     shutil.rmtree(tmp_path / "run", ignore_errors=True)

@@ -1,13 +1,21 @@
-"""Where the real films are, and a cache folder of each test's own."""
+"""Where the real films are, a cache folder of each test's own, and what is made once for all tests."""
 
 from __future__ import annotations
 
+import fcntl
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 SHARED = Path(os.environ.get("HILUM_DATA") or Path(__file__).resolve().parents[1] / ".." / "shared").resolve()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests come first, so that at the end no process waits for one of them."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture
@@ -26,14 +34,28 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     return folder
 
 
+def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """A folder that one process of a run of the tests fills, and the others wait for."""
+    own = factory.getbasetemp()
+    root = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "once" / name
+    root.mkdir(parents=True, exist_ok=True)
+    with (root / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (root / "made").exists():
+            make(root / name)
+            (root / "made").touch()
+    return root / name
+
+
 @pytest.fixture(scope="session")
 def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """manifest.csv of synthetic films of 60 patients at 96 px, two hospitals, labels as the task covid-3 wants them."""
     from hilum.data.phantom import collection, write
 
-    folder = tmp_path_factory.mktemp("phantoms") / "films"
-    write(collection(60, seed=3, side_px=96), folder, masks=False)
-    return folder / "manifest.csv"
+    def make(folder: Path) -> None:
+        write(collection(60, seed=3, side_px=96), folder / "films", masks=False)
+
+    return once(tmp_path_factory, "phantoms", make) / "films" / "manifest.csv"
 
 
 # A network and a training that take seconds, for tests of everything around them.
@@ -60,7 +82,16 @@ def small_run(phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run on the phantoms; tests read it and do not change it."""
     import hilum
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HILUM_CACHE", str(tmp_path_factory.mktemp("run-cache")))
-        settings = [*SMALL, "stage.epochs=3", "stage.learning_rate=3e-3"]
-        return hilum.train(data=str(phantoms), settings=settings, out=tmp_path_factory.mktemp("runs") / "small").path
+    def make(folder: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("HILUM_CACHE", str(tmp_path_factory.mktemp("run-cache")))
+            settings = [*SMALL, "stage.epochs=3", "stage.learning_rate=3e-3"]
+            hilum.train(data=str(phantoms), settings=settings, out=folder)
+
+    return once(tmp_path_factory, "small", make)
+
+
+@pytest.fixture
+def no_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs are trained without drawing their report, which takes longer than a small training."""
+    monkeypatch.setattr("hilum.training.train.write_report", lambda run: (run / "report.html").write_text(""))

@@ -18,6 +18,7 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
         pytest.skip(f"no real films at {SHARED}")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HILUM_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setattr("hilum.training.train.write_report", lambda run: None)
         weights = SHARED / "weights" / "mobilenetv2_100.safetensors"
         settings = [
             "data.task=pneumonia-3",

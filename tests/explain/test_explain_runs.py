@@ -136,6 +136,7 @@ def _copied(run: Path, folder: Path) -> Path:
 
 
 @pytest.mark.real
+@pytest.mark.usefixtures("no_pages")
 def test_on_real_films_some_concepts_lie_in_the_lungs_and_some_do_not(shared: Path, tmp_path: Path) -> None:
     import hilum
 

@@ -52,6 +52,7 @@ def explained(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("no_pages")
 def test_grad_cam_points_at_the_effusion_that_decides_the_class(tmp_path: Path) -> None:
     # A fourth block, so that a place sees enough of the film to tell an effusion from the heart.
     deeper = ("model.cnn.channels=[16, 32, 32, 32]", "model.cnn.pools=[2, 2, 2, 1]")
@@ -63,6 +64,7 @@ def test_grad_cam_points_at_the_effusion_that_decides_the_class(tmp_path: Path) 
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("no_pages")
 def test_a_letter_in_the_corner_is_given_away_and_the_report_says_so(tmp_path: Path) -> None:
     marker = Shortcut("marker", 1.0, "covid-19")
     figures = explained(tmp_path, "covid-19", {"covid-19": (), "normal": ()}, shortcuts=[marker])

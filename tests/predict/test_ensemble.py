@@ -30,6 +30,7 @@ def other_run(phantoms: Path, small: tuple[str, ...], tmp_path_factory: pytest.T
     """A run on the same split as `small_run`: another backbone, another size, and it looks at mirror images too."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HILUM_CACHE", str(tmp_path_factory.mktemp("other-cache")))
+        patch.setattr("hilum.training.train.write_report", lambda run: None)
         out = tmp_path_factory.mktemp("other") / "other"
         own = [
             "model.backbone=resnet10t",

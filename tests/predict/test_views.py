@@ -6,6 +6,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 
 import hilum
 from hilum.evaluation.run_folder import RunFolder
@@ -13,6 +14,7 @@ from hilum.model.classifier import read_metadata
 from hilum.model.engine import views
 
 
+@pytest.mark.usefixtures("no_pages")
 def test_a_run_with_flip_says_the_same_of_a_film_and_of_its_mirror_image(
     phantoms: Path, small: tuple[str, ...], tmp_path: Path
 ) -> None:

@@ -31,13 +31,7 @@ RANDOM = (
 )
 
 
-@pytest.fixture
-def no_page(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where nobody reads the report, it is not drawn, which takes longer than the training."""
-    monkeypatch.setattr("hilum.training.train.write_report", lambda out: None)
-
-
-@pytest.mark.usefixtures("no_page")
+@pytest.mark.usefixtures("no_pages")
 def test_the_same_recipe_and_seed_give_the_same_figures_to_the_last_digit(
     phantoms: Path, small: tuple[str, ...], tmp_path: Path
 ) -> None:
@@ -85,7 +79,7 @@ def test_every_output_of_an_untrained_run_says_so(untrained: RunFolder) -> None:
     assert any("UNTRAINED HEAD" in note for note in hilum.load(untrained.path).notes)
 
 
-@pytest.mark.usefixtures("no_page")
+@pytest.mark.usefixtures("no_pages")
 def test_a_stage_without_epochs_is_passed_over(phantoms: Path, small: tuple[str, ...], tmp_path: Path) -> None:
     recipe = tmp_path / "two.toml"
     recipe.write_text("[[stage]]\nepochs = 0\n[[stage]]\nepochs = 1\n")
@@ -95,7 +89,7 @@ def test_a_stage_without_epochs_is_passed_over(phantoms: Path, small: tuple[str,
     assert not any("UNTRAINED HEAD" in note for note in run.environment()["notes"])
 
 
-@pytest.mark.usefixtures("no_page")
+@pytest.mark.usefixtures("no_pages")
 def test_whitening_is_fitted_on_the_train_part_alone_and_again_when_a_run_goes_on(
     phantoms: Path, small: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -15,6 +13,7 @@ import pandas as pd
 import pytest
 
 import hilum
+from commands import started
 from hilum.cli.app import main
 from hilum.cli.console import terminal
 from hilum.data.manifest import read_manifest, write_manifest
@@ -174,14 +173,13 @@ def test_one_killed_in_its_third_fold_goes_on_there_and_ends_with_the_same_figur
     whole: RunFolder, phantoms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken = tmp_path / "cv"
-    process = subprocess.Popen([sys.executable, "-c", SHORT, str(phantoms), str(broken), *SETTINGS])
-    deadline = time.monotonic() + 120
-    while not (broken / "fold-2" / "checkpoints" / "stage-1" / "last.ckpt").is_file():
-        assert process.poll() is None, "it ended before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait(60)
+    with started([str(phantoms), str(broken), *SETTINGS], code=SHORT) as process:
+        deadline = time.monotonic() + 120
+        while not (broken / "fold-2" / "checkpoints" / "stage-1" / "last.ckpt").is_file():
+            assert process.poll() is None, "it ended before it could be killed"
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        process.kill()
     assert not (broken / "metrics.json").exists()
     weights = (broken / "fold-0" / "weights.safetensors").stat().st_mtime_ns
 

@@ -17,6 +17,7 @@ from hilum.model import classifier as classifiers
 def run(phantoms: Path, small: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HILUM_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setattr("hilum.training.train.write_report", lambda run: None)
         settings = [*small, "stage.epochs=1", "prepare.lungs=mask"]
         return hilum.train(data=str(phantoms), settings=settings, out=tmp_path_factory.mktemp("runs") / "masked")
 
@@ -46,6 +47,7 @@ def test_a_run_cut_by_another_lung_network_is_not_used_with_this_one(
         hilum.load(run.path).predict([film])
 
 
+@pytest.mark.usefixtures("no_pages")
 def test_a_run_is_gone_on_with_by_the_words_it_was_started_with(
     run: RunFolder, phantoms: Path, small: tuple[str, ...]
 ) -> None:

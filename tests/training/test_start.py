@@ -44,10 +44,10 @@ def test_a_patient_that_the_weights_learned_from_is_not_judged(part: str, small_
     assert "too good" in start_note(allowed, now)
 
 
+@pytest.mark.usefixtures("no_pages")
 def test_a_run_on_other_parts_is_refused_or_says_that_its_figures_are_too_good(
-    small_run: Path, phantoms: Path, small: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small_run: Path, phantoms: Path, small: tuple[str, ...], tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("hilum.training.train.write_report", lambda out: None)
     keys = [f"model.weights={small_run / 'weights.safetensors'}", "stage.epochs=0"]
     with pytest.raises(DataError, match="learned from what this run is judged on"):
         hilum.train(data=str(phantoms), settings=[*small, *keys, "split.seed=1"], out=tmp_path / "other")

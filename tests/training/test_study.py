@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
-import subprocess
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from optuna.trial import TrialState
 
+from commands import hilum
 from hilum.errors import DataError, HilumError, RequestError
 from hilum.recipe.schema import Search
 from hilum.training import study
@@ -82,8 +81,7 @@ os._exit(9)
 
 def run_and_die(folder: Path, how: str) -> None:
     url = f"sqlite:///{folder / 'study.sqlite'}"
-    words = [sys.executable, "-c", DIES.replace("{about}", repr(ABOUT)), url, how]
-    assert subprocess.run(words, check=False, capture_output=True).returncode == 9
+    assert hilum(url, how, code=DIES.replace("{about}", repr(ABOUT))).returncode == 9
 
 
 @pytest.mark.parametrize(("how", "lost"), [("named", [0]), ("unnamed", [0, 1])])

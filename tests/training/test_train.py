@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -15,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 import hilum
+from commands import WITHOUT_PAGES, started
 from hilum.errors import DataError, HilumError, RequestError
 from hilum.evaluation.calibration import apply_temperature, fit_temperature
 from hilum.evaluation.predictions import class_numbers, probabilities_of
@@ -24,6 +23,8 @@ from hilum.recipe.load import load_recipe, to_toml
 from hilum.training import stage
 
 TWO_STAGES = """
+[predict]
+engine = "torch"
 [[stage]]
 unfreeze = "none"
 epochs = 2
@@ -101,29 +102,33 @@ def test_prediction_from_files_gives_the_run_its_own_probabilities(small_run: Pa
     np.testing.assert_allclose(table[columns].to_numpy(float), own[columns].to_numpy(float), atol=1e-5)
 
 
-def started(phantoms: Path, recipe: Path, out: Path, small: tuple[str, ...]) -> subprocess.Popen[bytes]:
-    words = [sys.executable, "-m", "hilum.cli.app", "train", "--data", str(phantoms), "--recipe", str(recipe)]
-    settings = [word for setting in small for word in ("--set", setting)]
-    return subprocess.Popen([*words, *settings, "-o", str(out)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+@pytest.fixture(scope="module")
+def two_stages(phantoms: Path, small: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A finished run of two stages; tests read it and do not change it."""
+    folder = tmp_path_factory.mktemp("two-stages")
+    (folder / "two.toml").write_text(TWO_STAGES)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HILUM_CACHE", str(folder / "cache"))
+        patch.setattr("hilum.training.train.write_report", lambda run: None)
+        return hilum.train(str(folder / "two.toml"), data=str(phantoms), settings=small, out=folder / "run")
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT], ids=["killed", "stopped with Ctrl-C"])
+@pytest.mark.usefixtures("no_pages")
 def test_an_interrupted_run_that_goes_on_ends_with_the_same_weights(
-    how: signal.Signals, phantoms: Path, small: tuple[str, ...], tmp_path: Path
+    how: signal.Signals, two_stages: RunFolder, phantoms: Path, small: tuple[str, ...], tmp_path: Path
 ) -> None:
-    recipe = tmp_path / "two.toml"
-    recipe.write_text(TWO_STAGES)
-    whole = hilum.train(str(recipe), data=str(phantoms), settings=small, out=tmp_path / "whole")
-
-    broken = tmp_path / "broken"
-    process = started(phantoms, recipe, broken, small)
-    deadline = time.monotonic() + 120
-    while not (broken / "checkpoints" / "stage-2" / "last.ckpt").is_file():
-        assert process.poll() is None, "the run ended before it could be interrupted"
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    process.send_signal(how)
-    assert process.wait(60) == (-9 if how == signal.SIGKILL else 130)
+    whole, broken = two_stages, tmp_path / "broken"
+    words = ["train", "--data", str(phantoms), "--recipe", str(whole.path.parent / "two.toml"), "-o", str(broken)]
+    settings = [word for setting in small for word in ("--set", setting)]
+    with started([*words, *settings], code=WITHOUT_PAGES) as process:
+        deadline = time.monotonic() + 120
+        while not (broken / "checkpoints" / "stage-2" / "last.ckpt").is_file():
+            assert process.poll() is None, "the run ended before it could be interrupted"
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        process.send_signal(how)
+        assert process.wait(60) == (-9 if how == signal.SIGKILL else 130)
     assert not (broken / "weights.safetensors").exists()
 
     resumed = hilum.train(out=broken, resume=True)
@@ -135,10 +140,11 @@ def test_an_interrupted_run_that_goes_on_ends_with_the_same_weights(
     pd.testing.assert_frame_equal(whole.predictions(), resumed.predictions())
 
 
+@pytest.mark.usefixtures("no_pages")
 def test_a_run_that_was_moved_goes_on_with_its_best_epoch(
     phantoms: Path, small: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = [*small, "stage.epochs=4", "stage.learning_rate=1e-3"]
+    settings = [*small, "stage.epochs=4", "stage.learning_rate=1e-3", "predict.engine=torch"]
     whole = hilum.train(data=str(phantoms), settings=settings, out=tmp_path / "whole")
     broken = tmp_path / "broken"
     judge = stage.validation_figures
@@ -160,6 +166,7 @@ def test_a_run_that_was_moved_goes_on_with_its_best_epoch(
     pd.testing.assert_frame_equal(whole.history().drop(columns="seconds"), resumed.history().drop(columns="seconds"))
 
 
+@pytest.mark.usefixtures("no_pages")
 def test_augmentation_is_computed_in_float32_whatever_the_network_computes_in(
     phantoms: Path, small: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -171,11 +178,12 @@ def test_augmentation_is_computed_in_float32_whatever_the_network_computes_in(
         return whole(films, *rest)
 
     monkeypatch.setattr(stage, "augment", watched)
-    settings = [*small, "stage.epochs=1", "training.precision=bf16"]
+    settings = [*small, "stage.epochs=1", "training.precision=bf16", "predict.engine=torch"]
     hilum.train(data=str(phantoms), settings=settings, out=tmp_path / "run")
     assert inside and not any(inside)
 
 
+@pytest.mark.usefixtures("no_pages")
 @pytest.mark.parametrize(
     "setting",
     ["balance.how=weights", "balance.how=over", "augment.mixup=0.4", "stage.unfreeze=3", "model.head.layers=2"],
@@ -183,7 +191,8 @@ def test_augmentation_is_computed_in_float32_whatever_the_network_computes_in(
 def test_each_way_of_training_reaches_its_end(
     setting: str, phantoms: Path, small: tuple[str, ...], tmp_path: Path
 ) -> None:
-    run = hilum.train(data=str(phantoms), settings=[*small, "stage.epochs=1", setting], out=tmp_path / "run")
+    settings = [*small, "stage.epochs=1", "predict.engine=torch", setting]
+    run = hilum.train(data=str(phantoms), settings=settings, out=tmp_path / "run")
     assert run.report_path.is_file()
 
 

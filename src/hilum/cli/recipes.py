@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="The recipes that ship: list them, show one, see what it needs.", invoke_without_command=True)
 
 _SHOWN = ("accuracy", "macro_f1", "validation accuracy")  # of the published figures, in the list
+_WIDE = 120  # columns of a terminal beside whose other words the titles can be read
 
 
 @app.callback()
@@ -30,7 +31,8 @@ def list_(context: typer.Context) -> None:
 
     recipes = {name: read_recipe(path) for name, path in shipped().items()}
     table = Table(box=None, pad_edge=False)
-    for heading in ("name", "classes", "films", "backbone", "published", "title"):
+    titles = terminal.out.width >= _WIDE
+    for heading in ("name", "classes", "films", "backbone", "published", *["title"] * titles):
         right = heading in ("classes", "films")
         table.add_column(heading, justify="right" if right else "left", no_wrap=heading in ("name", "backbone"))
     for name, recipe in recipes.items():
@@ -42,7 +44,7 @@ def list_(context: typer.Context) -> None:
             f"{films:,}" if films else "",
             recipe.model.backbone,
             _headline(recipe),
-            recipe.about.title,
+            *[recipe.about.title] * titles,
         )
     terminal.show(table)
     terminal.say("One of them, with its comments and what it needs: hilum recipes show NAME")

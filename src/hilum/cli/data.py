@@ -163,7 +163,7 @@ def _with_facts(manifest: pd.DataFrame, left_out: list[tuple[str, int]]) -> tupl
 
     whole, unreadable = with_facts(manifest, progress=terminal.progress())
     for row in unreadable.itertuples():
-        terminal.say(f"cannot be read: {row.error}")
+        terminal.say(f"cannot be read: {row.path}: {row.error}")
     return whole, [*left_out, ("cannot be read", len(unreadable))] if len(unreadable) else left_out
 
 

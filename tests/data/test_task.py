@@ -164,7 +164,7 @@ def test_an_unknown_task_is_refused_with_the_nearest():
 @pytest.mark.parametrize(
     ("labels", "complaint"),
     [
-        (["todo", "todo"], r"no film has a label of it. Labels left out: todo \(2\)"),
+        (["todo", "todo"], r"no film has a label of it. Labels left out: todo \(2\). Take .* --set data.task=labels"),
         (["normal", "normal", "covid-19", "covid-19"], "class 'pneumonia' has no film"),
         (["normal", "normal", "covid-19", "covid-19", "pneumonia"], "class 'pneumonia' has one film, s/4.png"),
         ([], "no film"),

@@ -228,7 +228,11 @@ def _check_classes(
 ) -> None:
     where = f"task {name!r}"
     gone = ", ".join(f"{row[0]} ({row[1]})" for row in left_out.itertuples(index=False) if row[1])
-    next_step = f"Labels left out: {gone}." if gone else "Choose another task or source."
+    next_step = (
+        f"Labels left out: {gone}. Take each as a class with --set data.task=labels, or map them in [task.labels]."
+        if gone
+        else "Choose another task or source."
+    )
     if kept.empty:
         raise DataError("no film has a label of it", where=where, next_step=next_step)
     if not every_class:

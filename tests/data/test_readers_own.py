@@ -57,6 +57,11 @@ def test_a_pattern_that_cannot_serve_is_refused(tmp_path, pattern, complaint):
         folder.read(films(tmp_path, "ill/p7_1.png", "well/p8_1.png"), patient=pattern)
 
 
+def test_a_folder_without_class_folders_is_refused_with_what_would_do(tmp_path):
+    with pytest.raises(DataError, match=r"none of its 2 films lies in a folder of its class. .*/pneumonia/.*csv:"):
+        folder.read(films(tmp_path, "a.png", "b.png"))
+
+
 def test_what_operating_systems_leave_behind_is_ignored_and_other_files_are_counted(tmp_path):
     films(tmp_path, "ill/a.png", "well/b.PNG", "loose.png", "ill/._a.png", "__MACOSX/ill/a.png", ".cache/ill/c.png")
     for junk in (".DS_Store", "Thumbs.db", "desktop.ini"):

@@ -22,7 +22,7 @@ import pandas as pd
 
 from hilum.data.readers.common import FILM_SUFFIXES, files_below, finish, folders_in, need_folder, part_of
 from hilum.data.readers.headers import fill_from_headers
-from hilum.errors import RequestError
+from hilum.errors import DataError, RequestError
 
 NAME = "folder"
 OPTIONS: Mapping[str, str] = {
@@ -77,6 +77,13 @@ def read(path: Path, *, patient: str = "", name: str = "") -> pd.DataFrame:
         )
     left_out = [("files that are no film", others), ("films outside a class folder", loose)]
     frame = pd.DataFrame(rows)
+    if loose and frame.empty:
+        raise DataError(
+            f"none of its {loose} films lies in a folder of its class",
+            where=str(path),
+            next_step=f"Put the films of each class into a folder, as {path.name}/pneumonia/a.png, or name their "
+            "classes in a table: csv:films.csv. DICOM files are read without classes by dicom:FOLDER.",
+        )
     if not frame.empty:
         if patient:
             frame["patient_id"] = _patients(frame["_film"], patient, source)

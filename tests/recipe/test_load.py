@@ -116,6 +116,12 @@ def test_a_wrong_value_is_refused_with_its_place(setting: str, message: str) -> 
     assert message in str(caught.value)
 
 
+def test_a_wrong_value_is_laid_to_the_setting_that_gave_it_alone() -> None:
+    with pytest.raises(RequestError) as caught:
+        load_recipe(["demo"], ["prepare.lungs=crop", "stage.1.epochs=x", 'data.source=["films"]'])
+    assert str(caught.value).startswith("--set stage.1.epochs=x: stage.1.epochs: ")
+
+
 def test_a_missing_recipe_is_refused_with_the_names_there_are() -> None:
     with pytest.raises(RequestError, match="no recipe file and no shipped recipe"):
         load_recipe(["liverpol"])

@@ -55,7 +55,7 @@ def load_recipe(
         origin.append(str(path))
     for setting in settings:
         _apply(tree, setting)
-    return _validate(tree, where=" + ".join(origin + [f"--set {setting}" for setting in settings]) or "recipe")
+    return _validate(tree, origin, settings)
 
 
 def read_recipe(path: Path | str) -> Recipe:
@@ -216,15 +216,24 @@ def _section_of(annotation: Any) -> type[BaseModel] | None:
     return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
 
 
-def _validate(tree: Tree, where: str) -> Recipe:
+def _validate(tree: Tree, origin: Sequence[str], settings: Sequence[str]) -> Recipe:
     try:
         return Recipe.model_validate(tree)
     except ValidationError as error:
         first = error.errors()[0]
+        names = [part for part in first["loc"] if isinstance(part, str)]
+        blamed = [setting for setting in settings if names and _sets(setting, names)]
+        where = " + ".join([*([] if blamed else origin), *(f"--set {setting}" for setting in blamed or settings)])
         key = ".".join(str(part + 1 if isinstance(part, int) else part) for part in first["loc"])
         message = first["msg"].removeprefix("Value error, ")
         found = f", not {first['input']!r}" if key else ""
-        raise RequestError(f"{key}: {message}{found}" if key else message, where=where) from None
+        raise RequestError(f"{key}: {message}{found}" if key else message, where=where or "recipe") from None
+
+
+def _sets(setting: str, names: Sequence[str]) -> bool:
+    """Whether a setting is of the key with these names, of its section, or of a key below it."""
+    own = [name for name in setting.partition("=")[0].strip().split(".") if not name.isdigit()]
+    return all(one == other for one, other in zip(own, names, strict=False))
 
 
 def _without_none(value: Any) -> Any:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib import rc_context
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from hilum.report.figures import SIZE
 from hilum.report.palette import INK, STYLE, class_colours
@@ -34,6 +34,7 @@ def films_per_patient(patients: Mapping[int, int]) -> Figure:
         axes.set_xticks(places, [f"{n}" if n < _MOST_FILMS else f"{n} +" for n in places])
         axes.set_xlabel("films of one patient")
         axes.set_ylabel("patients")
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(visible=False, axis="x")
     return figure
 
@@ -60,6 +61,7 @@ def size_scatter(width: pd.Series, height: pd.Series, labels: pd.Series, names: 
             axes.set_xscale("log")
             axes.set_yscale("log")
             for axis in (axes.xaxis, axes.yaxis):
+                axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
                 axis.set_major_formatter("{x:g}")
                 axis.set_minor_formatter(NullFormatter())
         axes.legend()

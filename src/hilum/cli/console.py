@@ -93,6 +93,9 @@ class LineProgress(Progress):
 
     @contextmanager
     def task(self, what: str, total: int) -> Iterator[Callable[[int], None]]:
+        if not total:  # all of it is remembered from before
+            yield lambda steps: None
+            return
         start, counted = time.monotonic(), 0
         self._line(f"{what}: {total} to do")
         tell = in_lines(what, total, self._line, self.every_seconds)

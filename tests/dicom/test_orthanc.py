@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import pydicom
 import pytest
 from PIL import Image
 
+from commands import hilum
 from dicom.conftest import Start
 from dicom.nodes import Orthanc, file_of, film, free_port, orthanc, over_http, send, tool, until
 from dicom.test_anonymise import planted
@@ -253,10 +253,7 @@ def test_no_film_of_the_chest_is_told(empty: Archive, films: list[Any], tmp_path
 
 def test_the_command_pulls_and_says_so(empty: Archive, films: list[Any], tmp_path: Path) -> None:
     filled(empty, films)
-    command = [sys.executable, "-m", "hilum.cli.app", "--json", "dicom", "pull", str(empty.peer)]
-    done = subprocess.run(
-        [*command, "--anonymise", "-o", str(tmp_path / "films")], capture_output=True, text=True, check=True
-    )
+    done = hilum("--json", "dicom", "pull", str(empty.peer), "--anonymise", "-o", str(tmp_path / "films"))
     told = json.loads(done.stdout)
     assert (told["found"], told["came"], told["left_out"]) == (3, 3, {})
     assert (tmp_path / "films.key").exists()

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -16,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from commands import Started, hilum, started
 from dicom.conftest import Start
 from dicom.nodes import film, free_port, pacs, send, until
 from hilum.serve.client import Client
@@ -77,20 +75,12 @@ def test_what_a_node_refuses_is_tried_again_and_then_left_to_a_person(
 
 
 @contextmanager
-def listening(run: Path, store: Path, target: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
+def listening(run: Path, store: Path, target: str) -> Iterator[tuple[Started, int]]:
     """`hilum dicom listen` in a process of its own, and its port."""
-    command = [sys.executable, "-m", "hilum.cli.app", "--json", "dicom", "listen", str(run), "--store", str(store)]
-    process = subprocess.Popen(
-        [*command, "--port", "0", "--no-lungs", "--send-to", target],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    try:
-        assert process.stdout is not None
-        yield process, json.loads(process.stdout.readline())["port"]
-    finally:
+    words = ["--json", "dicom", "listen", str(run), "--store", str(store), "--port", "0", "--no-lungs"]
+    with started([*words, "--send-to", target], env={"OMP_NUM_THREADS": "1"}) as process:
+        (line,) = process.first_lines()
+        yield process, json.loads(line)["port"]
         process.send_signal(signal.SIGTERM)
         process.wait(30)
 
@@ -124,13 +114,7 @@ def test_after_kill_9_every_object_that_was_acknowledged_has_each_answer_once(
         assert send(at, *sources[:5]) == [0x0000] * 5  # sent again by a node that does not know
         arrived = lambda: len(set(first + other.uids)) == 24  # noqa: E731
         until(arrived, seconds=90)
-        done = subprocess.run(
-            [sys.executable, "-m", "hilum.cli.app", "--json", "dicom", "status", "--store", str(store)],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        told = json.loads(done.stdout)
+        told = json.loads(hilum("--json", "dicom", "status", "--store", str(store)).stdout)
     assert told["objects"] == {"received": 0, "asked": 0, "answered": 12, "not-applicable": 0, "failed": 0}
     assert told["answers"][target]["refused"] == 0
     # A reply that was lost with the process makes an answer come twice, under the same UID: at most the one in hand.
@@ -141,32 +125,14 @@ def test_after_kill_9_every_object_that_was_acknowledged_has_each_answer_once(
 @pytest.mark.slow
 def test_hilum_serve_is_a_node_beside_its_pages(small_run: Path, tmp_path: Path, films: list[Any]) -> None:
     with pacs() as other:
-        command = [sys.executable, "-m", "hilum.cli.app", "--json", "serve", str(small_run), "--no-lungs"]
-        more = [
-            "--port",
-            "0",
-            "--dicom",
-            "0",
-            "--dicom-title",
-            "SERVE",
-            "--dicom-send-to",
-            f"PACS@127.0.0.1:{other.port}",
-        ]
-        process = subprocess.Popen(
-            [*command, *more, "--store", str(tmp_path / "store")],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )
-        try:
-            assert process.stdout is not None
-            node, pages = (json.loads(process.stdout.readline()) for _ in range(2))
+        words = ["--json", "serve", str(small_run), "--no-lungs", "--store", str(tmp_path / "store"), "--port", "0"]
+        node_words = ["--dicom", "0", "--dicom-title", "SERVE", "--dicom-send-to", f"PACS@127.0.0.1:{other.port}"]
+        with started([*words, *node_words], env={"OMP_NUM_THREADS": "1"}) as process:
+            node, pages = map(json.loads, process.first_lines(2))
             assert send(node["port"], film(films[0]), called="SERVE") == [0x0000]
             until(lambda: len(other.got) == 2)
             with Client(pages["address"]) as client:
                 (told,) = client.films(most=10)["films"]
             assert told["state"] == "done" and told["name"].endswith(".dcm") and told["view"] == "PA"
-        finally:
             process.send_signal(signal.SIGTERM)
             assert process.wait(60) in (0, -signal.SIGTERM)

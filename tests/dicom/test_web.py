@@ -424,8 +424,8 @@ def test_pydicoms_test_files_over_the_web_each_get_a_reason_and_a_line_without_p
     reasons: list[int] = []
     for path in sorted(each for each in TEST_FILES.rglob("*") if each.is_file() and each.stat().st_size < 4_000_000):
         data = path.read_bytes()
-        # As a film that they are, mostly, not.
-        for each in (data, data.replace(b"1.2.840.10008.5.1.4.1.1.4\0", CR.encode() + b"\0")):
+        # And as a film that they are, mostly, not.
+        for each in dict.fromkeys((data, data.replace(b"1.2.840.10008.5.1.4.1.1.4\0", CR.encode() + b"\0"))):
             answer = served.post(each)
             assert answer.status_code in (200, 202, 409), (path.name, answer.text)
             for name in ("00081198", "0008119A"):

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +13,7 @@ import cv2
 import numpy as np
 from fastapi.testclient import TestClient
 
+from commands import Started, started
 from hilum.recipe.schema import Prepare
 from hilum.serve.decoding import Examined, examined
 
@@ -53,15 +51,11 @@ def until_done(client: TestClient, batch: str, seconds: float = 60.0) -> dict[st
 
 
 @contextmanager
-def served(run: Path, store: Path, *more: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def served(run: Path, store: Path, *more: str) -> Iterator[tuple[Started, str]]:
     """`hilum serve` in a process of its own, and its address."""
-    command = [sys.executable, "-m", "hilum.cli.app", "--json", "serve", str(run), "--store", str(store), "--port", "0"]
-    process = subprocess.Popen(
-        [*command, "--no-lungs", *more], stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
-    )
-    try:
-        assert process.stdout is not None
-        yield process, json.loads(process.stdout.readline())["address"]
-    finally:
+    words = ["--json", "serve", str(run), "--store", str(store), "--port", "0", "--no-lungs", *more]
+    with started(words, env={"OMP_NUM_THREADS": "1"}) as process:
+        (line,) = process.first_lines()
+        yield process, json.loads(line)["address"]
         process.send_signal(signal.SIGTERM)
         process.wait(30)

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
+from commands import hilum
 from hilum.serve.client import Client
 from serve.serving import png, served
 
-FILMS = 200
+FILMS = 100
 
 
 @pytest.mark.slow
@@ -33,11 +32,6 @@ def test_after_kill_9_every_accepted_film_has_its_result_once(small_run: Path, t
         found = client.films(most=500)
         assert {film["film_id"] for film in found["films"]} == {each["film_id"] for each in batch["accepted"]}
         assert all(len(film["results"]) == 1 for film in found["films"])
-    verified = subprocess.run(
-        [sys.executable, "-m", "hilum.cli.app", "--json", "serve", "verify-log", "--store", str(store)],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    verified = hilum("--json", "serve", "verify-log", "--store", str(store))
     # Accepted, predicted and listed: each once.
     assert json.loads(verified.stdout)["records"] == 2 * FILMS + 1

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import sqlite3
-import subprocess
-import sys
 import time
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +13,7 @@ import pandas as pd
 import pytest
 
 import hilum
+from commands import Started, started
 from hilum.errors import DataError, HilumError, RequestError
 from hilum.evaluation.run_folder import RunFolder
 from hilum.recipe.load import load_recipe, read_recipe
@@ -246,12 +243,12 @@ def test_what_is_no_search_is_not_gone_on_with(small_run: Path) -> None:
         search(Recipe(), small_run, resume=True)
 
 
-# A search in a process of its own, whose trials only take their time and say when they begin and end.
+# A search in a process of its own, whose trials only say when they begin and end; those that are held wait for a file.
 WORKER = """
-import sys, time
+import pathlib, sys, time
 from hilum.recipe.load import load_recipe
 from hilum.training import search as searching
-log, out, how, seconds, *settings = sys.argv[1:]
+log, out, how, held, *settings = sys.argv[1:]
 
 def said(word, name):
     with open(log, "a") as file:
@@ -259,7 +256,8 @@ def said(word, name):
 
 def trained(bench, trial, recipe, name):
     said("began", name)
-    time.sleep(float(seconds))
+    while name.startswith(held) and not pathlib.Path(log + ".go").exists():
+        time.sleep(0.01)
     said("ended", name)
     value = 0.5 + 0.1 * recipe.model.head.layers + 0.05 * (recipe.model.head.activation == "tanh")
     row = {f"validation_{name}": value for name in ("loss", "accuracy", "balanced_accuracy", "macro_f1", "macro_auroc")}
@@ -271,19 +269,21 @@ searching.search(load_recipe(settings=settings), out, resume=how == "resume")
 """
 
 
-def working(log: Path, out: Path, recipe: tuple[str, ...], how: str, seconds: float) -> subprocess.Popen[str]:
-    words = [sys.executable, "-c", WORKER, str(log), str(out), how, str(seconds), *recipe]
-    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def working(
+    log: Path, out: Path, recipe: tuple[str, ...], how: str, held: str = "none"
+) -> AbstractContextManager[Started]:
+    """held: how the names of the trials begin that wait for LOG.go."""
+    return started([str(log), str(out), how, held, *recipe], code=WORKER)
 
 
 def lines(log: Path) -> list[str]:
     return log.read_text().splitlines() if log.is_file() else []
 
 
-def until(condition: Any, process: subprocess.Popen[str]) -> None:
+def until(condition: Any, process: Started) -> None:
     deadline = time.monotonic() + 120
     while not condition():
-        assert process.poll() is None, process.communicate()
+        assert process.poll() is None, process.said()
         assert time.monotonic() < deadline
         time.sleep(0.01)
 
@@ -297,13 +297,12 @@ def test_a_search_that_was_killed_runs_that_trial_again_and_loses_and_doubles_no
     worked: tuple[str, ...], tmp_path: Path
 ) -> None:
     log, out = tmp_path / "log", tmp_path / "s"
-    process = working(log, out, worked, "start", 0.3)
-    until(lambda: "began trial 3 of 12" in lines(log), process)
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
-    assert "ended trial 3 of 12" not in lines(log)
-    again = working(log, out, (), "resume", 0.0)
-    assert again.wait(120) == 0, again.communicate()
+    with working(log, out, worked, "start", held="trial 3 of 12") as process:
+        until(lambda: "began trial 3 of 12" in lines(log), process)
+        process.kill()
+        process.wait()
+    with working(log, out, (), "resume") as again:
+        assert again.wait(120) == 0, again.said()
     said = lines(log)
     for number in range(1, 13):
         assert said.count(f"ended trial {number} of 12") == 1
@@ -316,10 +315,12 @@ def test_a_search_that_was_killed_runs_that_trial_again_and_loses_and_doubles_no
 
 def test_two_processes_share_a_study_and_run_each_trial_once(worked: tuple[str, ...], tmp_path: Path) -> None:
     log, out = tmp_path / "log", tmp_path / "s"
-    first = working(log, out, worked, "start", 1.5)
-    until(lambda: lines(log), first)
-    second = working(log, out, (), "resume", 1.5)
-    assert (first.wait(120), second.wait(120)) == (0, 0), (first.communicate(), second.communicate())
+    with working(log, out, worked, "start", held="trial") as first:
+        until(lambda: lines(log), first)
+        with working(log, out, (), "resume", held="trial") as second:
+            until(lambda: len(lines(log)) == 2, second)
+            (tmp_path / "log.go").touch()
+            assert (first.wait(120), second.wait(120)) == (0, 0), (first.said(), second.said())
     said = lines(log)
     assert all(
         said.count(f"{word} trial {number} of 12") == 1 for word in ("began", "ended") for number in range(1, 13)
@@ -334,14 +335,14 @@ def test_two_processes_share_a_study_and_run_each_trial_once(worked: tuple[str, 
 
 def test_a_process_that_is_ahead_waits_for_what_it_builds_on(worked: tuple[str, ...], tmp_path: Path) -> None:
     log, out = tmp_path / "log", tmp_path / "s"
-    first = working(log, out, (*worked, "search.method=one_at_a_time"), "start", 2.0)
-    until(lambda: lines(log), first)
-    second = working(log, out, (), "resume", 0.0)
-    # The second has nothing to do but the last activation; killed in the first one, the other's trial falls to it.
-    until(lambda: "ended trial 2 of 7" in lines(log), second)
-    os.kill(first.pid, signal.SIGKILL)
-    first.communicate()
-    assert second.wait(120) == 0, second.communicate()
+    with working(log, out, (*worked, "search.method=one_at_a_time"), "start", held="trial") as first:
+        until(lambda: lines(log), first)
+        with working(log, out, (), "resume") as second:
+            # It has nothing to do but the last activation; killed in the first one, the other's trial falls to it.
+            until(lambda: "ended trial 2 of 7" in lines(log), second)
+            first.kill()
+            first.wait()
+            assert second.wait(120) == 0, second.said()
     assert lines(log).count("ended trial 1 of 7") == 1
     table = trials(out)
     assert table["state"].tolist() == ["finished"] * 7

@@ -78,11 +78,21 @@ class Setting:
     [
         (),
         ("augment.rotation_deg=0", "augment.flip_horizontal=false"),
+        ("augment.rotation_deg=0",),
+        ("augment.rotation_deg=0", "model.block.layers=1", "training.precision=bf16"),
         ("stage.side_px=32", "stage.ema=0.9", "model.dropout=0.2"),
         ("model.block.layers=1", "model.block.channels=8"),
         ("training.precision=bf16",),
     ],
-    ids=["augmented", "plain", "smaller and averaged", "with a block", "bfloat16"],
+    ids=[
+        "augmented",
+        "plain",
+        "mirrored",
+        "mirrored, with a block",
+        "smaller and averaged",
+        "with a block",
+        "bfloat16",
+    ],
 )
 def test_a_head_learns_from_features_what_it_learns_through_the_backbone(
     settings: tuple[str, ...], films: pd.DataFrame, tmp_path: Path
@@ -160,6 +170,17 @@ def test_films_go_through_the_backbone_once_for_all_heads(
     for number, setting in enumerate(("model.head.units=8", "stage.optimiser=sgd", "model.head.layers=0"), 2):
         Setting(films, tmp_path / str(number), setting).learned()
     assert sizes == []
+
+
+@pytest.mark.parametrize("keep", [True, False], ids=["a search", "a training"])
+def test_films_that_are_only_mirrored_go_through_the_backbone_twice_for_all_epochs(
+    keep: bool, films: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = counted(monkeypatch)
+    setting = Setting(films, tmp_path, "augment.rotation_deg=0", "stage.epochs=5")
+    job = featured(setting.classifier, setting.job, setting.train, setting.validation, setting.shas, SILENT, keep=keep)
+    train_stage(head_alone(setting.classifier), job, SILENT)
+    assert sum(sizes) == 2 * len(setting.train) + len(setting.validation)
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,11 @@ def augment(films: Tensor, how: Augment, generator: torch.Generator) -> Tensor:
     return _erase(films, how.erase, generator) if how.erase else films
 
 
+def to_mirror(count: int, generator: torch.Generator) -> Tensor:
+    """Which of `count` films are mirrored where `augment` does nothing else: bool (count,), on the CPU."""
+    return torch.rand(count, generator=generator) < 0.5
+
+
 def mix(films: Tensor, targets: Tensor, alpha: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Films and their targets (B, K) mixed with a shuffled copy by one Beta(alpha, alpha) share.
 
@@ -74,7 +79,7 @@ def _resample(films: Tensor, how: Augment, generator: torch.Generator) -> Tensor
     geometry = (how.rotation_deg, how.shift, how.zoom, how.shear, how.resized_crop, how.flip_vertical)
     if not any(geometry):
         if how.flip_horizontal:
-            flip = _chosen(len(films), 0.5, films, generator)
+            flip = to_mirror(len(films), generator).reshape(-1, 1, 1, 1).to(films.device)
             films = torch.where(flip, films.flip(3), films)
         return films
     places = F.affine_grid(affine(how, len(films), generator).to(films), list(films.shape), align_corners=False)

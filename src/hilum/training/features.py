@@ -2,7 +2,7 @@
 
 A pass is what the backbone makes of the films of one epoch, drawn and augmented as `stage` draws and augments them, so
 that a head which learns from passes sees what it would see through the backbone. Without augmentation one pass serves
-all epochs.
+all epochs, and with mirroring alone two do, of the films and of their mirror images.
 
     CACHE/features/KEY.npy    (N, F), or (N, C, h, w) before a block; float32, or bfloat16 as the bits of uint16
     CACHE/features/KEY.json   of what: the network, the films, the epoch
@@ -33,7 +33,7 @@ from hilum.model.frozen import Frozen
 from hilum.model.inference import BATCH
 from hilum.progress import Progress
 from hilum.recipe.schema import Augment, Recipe, Stage
-from hilum.training.augment import augment
+from hilum.training.augment import augment, to_mirror
 from hilum.training.prepared import Batch, Films
 from hilum.training.stage import StageJob, shrunk
 
@@ -65,6 +65,32 @@ class Features:
         return _tensor(self.passes[batch.epoch][start : start + len(batch.films)])
 
 
+@dataclass(frozen=True)
+class Mirrored:
+    """Features of films as they are and of their mirror images: all that a job sees whose films are only mirrored."""
+
+    plain: Features
+    mirrored: Features
+    job: StageJob
+
+    @property
+    def y(self) -> NDArray[np.int64]:
+        return self.plain.y
+
+    @property
+    def sources(self) -> NDArray[np.object_]:
+        return self.plain.sources
+
+    def __len__(self) -> int:
+        return len(self.plain)
+
+    def read(self, batch: Batch) -> Tensor:
+        """The features of a step, float32 or bfloat16: of the mirror image where training draws it."""
+        plain, mirrored = self.plain.read(batch), self.mirrored.read(batch)
+        flip = to_mirror(len(plain), self.job.generator(batch.epoch, batch.step))
+        return torch.where(flip.reshape(-1, *[1] * (plain.ndim - 1)), mirrored, plain)
+
+
 def has_frozen_backbone(recipe: Recipe, *stages: Stage) -> bool:
     """Whether these stages, or all of the recipe, can learn from features: no backbone learns, no two films are mixed.
 
@@ -93,11 +119,13 @@ def featured(
     """The job with features in place of its films, computed now or found in the cache.
 
     train, validation: the job's films. shas: of the files of both, train first, which make the films of the key. keep:
-    without it the features of augmented films are computed at each step and not kept, for a stage that is trained once.
+    without it the features of augmented films are computed at each step and not kept, for a stage that is trained once;
+    those of films that are only mirrored are kept all the same.
     """
     set_unfrozen(classifier, "none")
     augmented = job.augment != Augment()
-    passes = job.stage.epochs if augmented else 1
+    only_mirrored = job.augment == Augment(flip_horizontal=True, fill=job.augment.fill)
+    passes = 2 if only_mirrored else job.stage.epochs if augmented else 1
     frozen = Frozen(classifier, job.precision, passes * len(train) + len(validation), progress.say)
     of_network = {
         "version": FEATURES_VERSION,
@@ -112,9 +140,12 @@ def featured(
     make = _Maker(frozen, job, of_network, progress)
     of_train, of_validation = _digest(shas[: len(train)]), _digest(shas[len(train) :])
     validated = (make.plain("validation", validation, of_validation),)
-    learned: Features | Passing
-    if not augmented:
+    learned: Features | Mirrored | Passing
+    if not augmented or only_mirrored:
         learned = Features(train.y, train.sources, (make.plain("train", train, of_train),))
+        if only_mirrored:
+            images = make.plain("mirrored train", train, of_train, mirror=True)
+            learned = Mirrored(learned, replace(learned, passes=(images,)), job)
     elif keep:
         epochs = range(job.stage.epochs)
         made = tuple(make.augmented(epoch, train, of_train) for epoch in epochs)
@@ -131,11 +162,15 @@ def featured(
 
 @dataclass(frozen=True)
 class Passing:
-    """Films that pass through a frozen backbone whenever they are read, drawn and changed as in the job's training."""
+    """Films that pass through a frozen backbone whenever they are read, drawn and changed as in the job's training.
+
+    mirror: or each film's mirror image, whatever the job draws.
+    """
 
     films: Films
     job: StageJob
     frozen: Frozen
+    mirror: bool = False
 
     @property
     def y(self) -> NDArray[np.int64]:
@@ -151,6 +186,8 @@ class Passing:
     def read(self, batch: Batch) -> Tensor:
         """The features of a step, float32 or bfloat16."""
         films = shrunk(self.films.read(batch).to(self.frozen.device), self.job.stage.side_px)
+        if self.mirror:
+            return self.frozen(films.flip(3))
         return self.frozen(augment(films, self.job.augment, self.job.generator(batch.epoch, batch.step)))
 
 
@@ -163,12 +200,13 @@ class _Maker:
     of_network: dict[str, Any]
     progress: Progress
 
-    def plain(self, part: str, films: Films, of_films: str) -> NDArray[Any]:
-        """The films as they are, in their order."""
+    def plain(self, part: str, films: Films, of_films: str, *, mirror: bool = False) -> NDArray[Any]:
+        """The films, or their mirror images, in their order."""
         numbers = np.arange(len(films))
         batches = [numbers[start : start + BATCH] for start in range(0, len(films), BATCH)]
-        passing = Passing(films, replace(self.job, augment=Augment()), self.frozen)
-        return self._pass({**self.of_network, "films": of_films}, f"features of the {part} part", passing, batches, 0)
+        passing = Passing(films, replace(self.job, augment=Augment()), self.frozen, mirror)
+        about = {**self.of_network, "films": of_films} | ({"mirrored": True} if mirror else {})
+        return self._pass(about, f"features of the {part} part", passing, batches, 0)
 
     def augmented(self, epoch: int, films: Films, of_films: str) -> NDArray[Any]:
         """The films of an epoch, drawn and changed as in training."""

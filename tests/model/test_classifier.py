@@ -13,7 +13,7 @@ from torch import nn
 
 from hilum.errors import RequestError, WeightsError
 from hilum.model.classifier import Classifier, backbone_layers, build, load, read_metadata, save, set_unfrozen
-from hilum.recipe.schema import Head, Model, Prepare
+from hilum.recipe.schema import Block, Head, Model, Prepare
 
 CLASSES = ["covid-19", "normal", "pneumonia"]
 SIDE = 64
@@ -55,7 +55,35 @@ def test_the_poolings_are_those_of_the_last_map(films: torch.Tensor) -> None:
     assert flat.head[-1].in_features == 512 * 2 * 2  # type: ignore[index]
 
 
-@pytest.mark.parametrize("pooling", ["max", "avgmax", "flatten"])
+def test_levels_are_the_mean_and_the_spread_of_three_maps(films: torch.Tensor) -> None:
+    classifier = small(backbone="mobilenetv2", pooling="levels")
+    seen: dict[str, torch.Tensor] = {}
+    modules = dict(classifier.backbone.named_modules())
+    for name in ("blocks.2", "blocks.4", "bn2"):  # the last of 1/8, of 1/16, and what stands before pooling
+        modules[name].register_forward_hook(lambda module, into, out, name=name: seen.__setitem__(name, out))
+    with torch.inference_mode():
+        features = classifier.features(films)
+    expected = torch.cat([f for m in seen.values() for f in (m.mean((2, 3)), m.std((2, 3), correction=0))], dim=1)
+    assert list(seen) == ["blocks.2", "blocks.4", "bn2"] and features.shape[1] == 2 * (32 + 96 + 1280)
+    # The spread has a smallest value of 0.003, so that one of 0 has a slope.
+    torch.testing.assert_close(features, expected, atol=0.004, rtol=1e-3)
+
+
+def test_levels_of_a_black_film_can_be_learned_from() -> None:
+    classifier = small(pooling="levels").train()
+    classifier(torch.zeros(2, 1, SIDE, SIDE)).sum().backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in classifier.parameters())
+
+
+@pytest.mark.parametrize("backbone", ["cnn", "vit_tiny_patch16_224", "swin_tiny_patch4_window7_224"])
+def test_networks_without_maps_of_three_levels_are_refused(backbone: str) -> None:
+    with pytest.raises(RequestError, match=r"maps of its levels|no feature map"):
+        build(Model(backbone=backbone, weights="none", pooling="levels"), CLASSES, side_px=224, seed=0)
+    with pytest.raises(ValueError, match="takes the last one alone"):
+        Model(pooling="levels", block=Block(layers=1))
+
+
+@pytest.mark.parametrize("pooling", ["max", "avgmax", "flatten", "levels"])
 @pytest.mark.parametrize("backbone", ["convnext_atto", "mobilenetv2", "densenet121", "vgg16"])
 def test_networks_of_every_build_pool_too(backbone: str, pooling: str) -> None:
     classifier = small(backbone=backbone, pooling=pooling)

@@ -21,6 +21,7 @@ from hilum.files import whole_file
 from hilum.model import hub, weights, zoo
 from hilum.model.grey import fold
 from hilum.model.head import build_head
+from hilum.model.levels import has_levels, levels
 from hilum.model.networks import stacked_block
 from hilum.model.normalise import Normalise, normaliser
 from hilum.model.weights import Origin, Weights
@@ -31,7 +32,7 @@ from hilum.recipe import schema
 # Raised when what is written to the file changes in a way that older versions would misread.
 FORMAT = 1
 
-Pooling = Literal["avg", "max", "avgmax", "flatten"]
+Pooling = Literal["avg", "max", "avgmax", "flatten", "levels"]
 
 
 class Architecture(pydantic.BaseModel):
@@ -93,7 +94,8 @@ class Classifier(nn.Module):
 
         With a frozen backbone it is the same in every epoch; what comes after it learns.
         """
-        output: Tensor = self.backbone(self.grey(self.normalise(x)))
+        x = self.grey(self.normalise(x))
+        output: Tensor = levels(self.backbone, x) if self.architecture.pooling == "levels" else self.backbone(x)
         return output
 
     def features(self, x: Tensor) -> Tensor:
@@ -218,9 +220,10 @@ def _fit_to_side(network: nn.Module, backbone: Backbone, side_px: int, pooling: 
         with torch.inference_mode():
             last = network.forward_features(film)  # type: ignore[operator]
             is_map = isinstance(last, Tensor) and last.ndim == 4
-            if pooling != "avg" and is_map:
+            if pooling not in ("avg", "levels") and is_map:
                 reset(0, global_pool="" if pooling == "flatten" else pooling)
-            features: Tensor = network(film)
+            as_levels = pooling == "levels" and has_levels(network, film)
+            features: Tensor = levels(network, film) if as_levels else network(film)
     except (RuntimeError, AssertionError, ValueError, TypeError) as error:
         reason = str(error).split("\n")[0].rstrip(".") or type(error).__name__
         raise RequestError(
@@ -233,6 +236,12 @@ def _fit_to_side(network: nn.Module, backbone: Backbone, side_px: int, pooling: 
             f"{backbone.timm} has no feature map, which pooling {pooling!r} or a block would need",
             where="[model]",
             next_step="Use model.pooling = 'avg', which is the network's own way of pooling, and no [model.block].",
+        )
+    if pooling == "levels" and not as_levels:
+        raise RequestError(
+            f"{backbone.timm} does not give the maps of its levels",
+            where="model.pooling = 'levels'",
+            next_step="Use model.pooling = 'avg', or a convolutional network of timm.",
         )
     return features.shape[1:]
 

@@ -68,7 +68,11 @@ class Model(Section):
         description="pretrained: as the weights were; featurewise: mean 0 and spread 1 over the train part's pixels; "
         "zca: that, then whitened as Keras does; both are fitted on the train part and kept in the weights",
     )
-    pooling: Literal["avg", "max", "avgmax", "flatten"] = Field("avg", description="of the last feature map")
+    pooling: Literal["avg", "max", "avgmax", "flatten", "levels"] = Field(
+        "avg",
+        description="of the last feature map; levels: mean and spread over the places of the last map and of those of "
+        "two finer levels",
+    )
     dropout: float = Field(0.0, ge=0.0, lt=1.0, description="before the last layer")
     cnn: CNN = Field(CNN(), description="with backbone = 'cnn'")
     block: Block = Field(Block(), description="convolutions on the last feature map")
@@ -76,6 +80,10 @@ class Model(Section):
 
     @model_validator(mode="after")
     def _network_agrees(self) -> Model:
+        if self.pooling == "levels" and self.block.layers:
+            raise ValueError(
+                "pooling = 'levels' reads maps of several sizes, and [model.block] takes the last one alone"
+            )
         if self.cnn != CNN() and self.backbone.lower() != "cnn":
             raise ValueError(f"[model.cnn] describes model.backbone = 'cnn', and the backbone is {self.backbone!r}")
         if len(self.cnn.pools) > len(self.cnn.channels):

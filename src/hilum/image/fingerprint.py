@@ -19,6 +19,8 @@ _ROUNDING = 1.0
 _STEP = 0.8  # of the logarithm to base 2 of a size
 _LEAST = np.float32(1.15)  # what the digit 1 stands for: a little above rounding, so that it keeps its sign
 _DIGITS = "0123456789abcdef"
+_SIZE_OF = np.zeros(128, np.float32)  # by the letter's number in ASCII
+_SIZE_OF[np.frombuffer(_DIGITS[1:].encode(), np.uint8)] = _LEAST * np.exp2(_STEP * np.arange(len(_DIGITS) - 1))
 
 
 def _cosines(side: int, frequencies: int) -> np.ndarray:
@@ -126,10 +128,8 @@ def frequencies(hashes: Sequence[str], sizes: Sequence[str]) -> np.ndarray:
         if len(text) != SIZED * SIZED:
             raise ValueError(f"sizes of frequencies are {SIZED * SIZED} hexadecimal digits, not {len(text)}")
     positive = np.unpackbits(unpack(hashes).view(np.uint8), axis=1).reshape(-1, BLOCK, BLOCK)[:, :SIZED, :SIZED]
-    letters = np.frombuffer("".join(sizes).encode("ascii"), np.uint8).reshape(-1, SIZED, SIZED)
-    steps = np.where(letters >= ord("a"), letters - ord("a") + 10, letters - ord("0")).astype(np.float32)
-    size = np.where(steps > 0, _LEAST * np.exp2(_STEP * (steps - 1)), np.float32(0))
-    return np.where(positive > 0, size, -size).astype(np.float32)
+    size = _SIZE_OF[np.frombuffer("".join(sizes).encode("ascii"), np.uint8)].reshape(-1, SIZED, SIZED)
+    return np.where(positive > 0, size, -size)
 
 
 def crop_operator(before: float, after: float) -> np.ndarray:

@@ -133,7 +133,8 @@ def read_manifest(path: Path | str) -> pd.DataFrame:
         raise RequestError("there is no such manifest", where=str(path), next_step="Make one with: hilum data build")
     text = path.suffix.lower() == ".csv"
     try:
-        frame = pd.read_csv(path, dtype_backend="numpy_nullable") if text else pd.read_parquet(path)
+        # pre_buffer would hold the whole file beside the table: of a million films with fingerprints another 0.9 GB.
+        frame = pd.read_csv(path, dtype_backend="numpy_nullable") if text else pd.read_parquet(path, pre_buffer=False)
     except (OSError, ValueError) as error:
         raise DataError(
             f"this is no manifest: {error}", where=str(path), next_step="Make it again with: hilum data build"

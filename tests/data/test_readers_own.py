@@ -181,12 +181,13 @@ def test_a_missing_column_is_refused_with_the_columns_and_how_to_map_one(tmp_pat
         csv.read(path, path="file", label="diagnoses")
 
 
-def test_rows_without_their_film_are_counted(tmp_path):
+def test_rows_without_their_film_are_counted_and_the_first_is_named(tmp_path):
     film(tmp_path / "a.png")
     path = table(tmp_path / "list.csv", "path,label", "a.png,x", "b.png,x", ",x")
     manifest = csv.read(path)
     assert len(manifest) == 1
-    assert dict(left_out(manifest)) == {"rows without a path": 1, "rows whose film is not there": 1}
+    first = tmp_path / "b.png"
+    assert dict(left_out(manifest)) == {"rows without a path": 1, f"rows whose film is not there, the first {first}": 1}
 
 
 def test_no_film_at_all_is_refused_with_the_first_path_that_was_tried(tmp_path):

@@ -93,9 +93,10 @@ def read(path: Path, /, *, name: str = "", root: str = "", **columns: str) -> pd
         rows, no_chest = fill_from_headers(rows, source)
     else:
         again, no_chest = 0, []
+    absent = films[films.notna() & ~there]
     left_out = [
         ("rows without a path", int(films.isna().sum())),
-        ("rows whose film is not there", int((films.notna() & ~there).sum())),
+        (f"rows whose film is not there, the first {absent.iloc[0]}" if len(absent) else "", len(absent)),
         ("rows that name a film again, merged into the first", again),
         *no_chest,
     ]

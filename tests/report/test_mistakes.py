@@ -72,5 +72,5 @@ def test_the_report_shows_error_rates_and_the_command_for_maps(tmp_path: Path) -
     page = write_report(run).read_text(encoding="utf-8")
     section = page[page.index('<section id="mistakes"') :]
     assert "Share of films misclassified" in section
-    assert "hilum mistakes made --part test" in section
+    assert f"hilum mistakes {run} --part test" in section
     assert "hospital-b" in section

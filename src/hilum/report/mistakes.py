@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,7 +119,7 @@ def section(facts: Facts, draw: Draw) -> Context:
     return {
         **in_short(rows, wrong, part),
         "cards": [judged_card(row, facts.colours, facts.classes, facts.many_sources) for row in chosen],
-        "more": f"hilum mistakes {facts.run.path.name} --part {part}",
+        "more": f"hilum mistakes {shlex.quote(str(facts.run.path))} --part {part}",
     }
 
 

@@ -180,7 +180,8 @@ def predict(
         f"{len(table) - failed} of {len(table)} films predicted" + (f" into {out}" if out else "") + _failures(failed)
     )
     if warned:
-        terminal.say(f"{warned} films should not be predicted, see the column warnings")
+        films = "1 film" if warned == 1 else f"{warned} films"
+        terminal.say(f"{films} should not be predicted, see the column warnings")
     terminal.say("Research use only: this is not a medical device.")
     if failed == len(table):
         raise typer.Exit(1)
@@ -284,9 +285,9 @@ def _records(table: pd.DataFrame) -> list[dict[Hashable, Any]]:
 
 
 def _show_predictions(table: pd.DataFrame, most: int = 200) -> None:
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    shown = Table("film", *table.columns[1:])
+    shown = Table(Column("film", overflow="fold"), *table.columns[1:])
     for row in _records(table.head(most)):
         shown.add_row(*("" if value is None else _cell(value) for value in row.values()))
     terminal.show(shown)
@@ -301,4 +302,4 @@ def _cell(value: Any) -> str:
 
 
 def _failures(failed: int) -> str:
-    return f"; {failed} could not be read, see the column error" if failed else ""
+    return f"; {failed} could not be, see the column error" if failed else ""

@@ -18,6 +18,8 @@ KTH = ("cohen:SHARED/data/cohen", "figure1:SHARED/data/figure1", "darkcovidnet:S
 WEIGHTS = "model.weights=SHARED/weights/mobilenetv2_100.safetensors"
 # For a study's own pretrained network where its weights cannot be had: MobileNetV2, at the side that its weights know.
 MOBILENET = ("model.backbone=mobilenetv2_100", WEIGHTS, "prepare.side_px=224")
+# The other network with weights at hand.
+OTHER_MOBILENET = ("model.backbone=mobilenetv1_100", "model.weights=SHARED/weights/mobilenetv1_100.safetensors")
 # At the study's 1e-3 its block dies on MobileNetV2's map within an epoch, whose channels are 1280 and not 512: the loss
 # stays at ln 3 in train and validation.
 MOBILENET_BLOCK = (*MOBILENET, "stage.learning_rate=1e-4")
@@ -54,7 +56,7 @@ class Run:
 class Row:
     """A model of a study: where its published figures stand ("" or a name of [about.others]), and what ran for it.
 
-    together: the improved training with other seeds too, averaged.
+    frozen: networks that do not learn, with a head that does. together: three averaged, of other seeds or networks.
     """
 
     study: str
@@ -63,6 +65,7 @@ class Row:
     other: str
     as_published: str
     improved: str = ""
+    frozen: tuple[str, ...] = ()
     together: str = ""
 
     @property
@@ -71,7 +74,8 @@ class Row:
         named = {
             "as published": self.as_published,
             "improved": self.improved,
-            "improved, three seeds averaged": self.together,
+            **{f"improved, frozen network {number}": name for number, name in enumerate(self.frozen, 1)},
+            "improved, three averaged": self.together,
         }
         return {whose: name for whose, name in named.items() if name}
 
@@ -130,6 +134,13 @@ RUNS: Mapping[str, Run] = {
     "darkcovidnet-by-film": Run(("darkcovidnet-2020",), DARK, short=("stage.epochs=25",), folds=True),
     "darkcovidnet": Run(("darkcovidnet-2020",), DARK, BY_PATIENT, short=("stage.epochs=25",), folds=True),
     "darkcovidnet-better": Run(("darkcovidnet-2020", "better"), DARK, (*BY_PATIENT, WEIGHTS), folds=True),
+    "darkcovidnet-frozen": Run(("darkcovidnet-2020", "frozen"), DARK, (*BY_PATIENT, WEIGHTS), folds=True),
+    "darkcovidnet-frozen-other": Run(
+        ("darkcovidnet-2020", "frozen"), DARK, (*BY_PATIENT, *OTHER_MOBILENET), folds=True
+    ),
+    "darkcovidnet-together": Run(
+        (), DARK, members=("darkcovidnet-better", "darkcovidnet-frozen", "darkcovidnet-frozen-other")
+    ),
 }
 
 # The same training on films that are prepared in one way, in train, validation and test: kth-snn's puzzle.
@@ -205,7 +216,7 @@ ROWS: tuple[Row, ...] = (
         "",
         "liverpool",
         "liverpool-better",
-        "liverpool-better-three",
+        together="liverpool-better-three",
     ),
     *(
         Row("covientist-2021", name, "covientist-2021", name, "covientist-pretrained", "covientist-better")
@@ -221,7 +232,7 @@ ROWS: tuple[Row, ...] = (
             other,
             "fabiani-four",
             "fabiani-four-better",
-            "fabiani-four-better-three",
+            together="fabiani-four-better-three",
         )
         for name, other in (
             ("InceptionResNetV2", ""),
@@ -269,5 +280,7 @@ ROWS: tuple[Row, ...] = (
         "",
         "darkcovidnet",
         "darkcovidnet-better",
+        ("darkcovidnet-frozen", "darkcovidnet-frozen-other"),
+        "darkcovidnet-together",
     ),
 )

@@ -115,6 +115,7 @@ def test_what_a_member_learned_from_is_left_out_when_the_ensemble_is_judged(aver
     assert set(found.predictions["image_id"]) <= set(own.loc[own["part"] == "test", "image_id"])
 
 
+@pytest.mark.usefixtures("no_pages")
 def test_an_ensemble_can_be_moved_with_its_members(
     averaged: Path, small_run: Path, other_run: Path, tmp_path: Path
 ) -> None:
@@ -129,6 +130,7 @@ def test_an_ensemble_can_be_moved_with_its_members(
         load(moved)
 
 
+@pytest.mark.usefixtures("no_pages")
 def test_a_stack_is_fitted_on_validation_films_and_no_others(small_run: Path, other_run: Path, tmp_path: Path) -> None:
     def validated(films: pd.DataFrame) -> None:
         films.loc[films["part"] == "train", "part"] = "validation"
@@ -227,6 +229,7 @@ def test_so_is_one_that_learned_from_other_films_of_their_patients(small_run: Pa
         ensemble([small_run, other], tmp_path / "out")
 
 
+@pytest.mark.usefixtures("no_pages")
 def test_films_that_are_not_in_the_same_part_of_every_run_are_left_out_and_counted(
     small_run: Path, tmp_path: Path
 ) -> None:
@@ -276,6 +279,58 @@ def test_requests_that_make_no_ensemble_are_refused(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.fixture(scope="module")
+def wholes(phantoms: Path, small: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two cross-validations of two folds, which differ in the seed of their training."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HILUM_CACHE", str(tmp_path_factory.mktemp("folds-cache")))
+        for module in ("train", "crossval"):
+            patch.setattr(f"hilum.training.{module}.write_report", lambda run: None)
+        folder = tmp_path_factory.mktemp("folds")
+        return [
+            hilum.crossval(
+                data=str(phantoms),
+                settings=[*small, "stage.epochs=1", "predict.engine=torch", f"training.seed={seed}"],
+                folds=2,
+                out=folder / f"seed-{seed}",
+            ).path
+            for seed in (0, 1)
+        ]
+
+
+def test_cross_validations_of_the_same_folds_are_combined_fold_by_fold(
+    wholes: list[Path], phantoms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = hilum.predict.ensemble.write_report
+    monkeypatch.setattr(hilum.predict.ensemble, "write_report", lambda run: "fold" in run.name or write(run))
+    both = ensemble(wholes, tmp_path / "both")
+    one, other = (RunFolder(whole).predictions().set_index("image_id") for whole in wholes)
+    found = both.predictions().set_index("image_id")
+    expected = (p_of(one.loc[found.index]) + p_of(other.loc[found.index])) / 2
+    np.testing.assert_allclose(p_of(found), expected)
+    assert len(found) == len(one)
+    metrics = both.metrics()
+    assert [member["name"] for member in metrics["_members"]] == ["seed-0", "seed-1"]
+    assert metrics["_members"][1]["test"] == RunFolder(wholes[1]).metrics()["test"]
+    assert len(metrics["_folds"]["folds"]) == 2
+    page = both.report_path.read_text()
+    assert "Fold by fold" in page and "The average of seed-0, seed-1" in page and "crossval --recipe" not in page
+    films = some_films(phantoms, 3)
+    apart = [p_of(load(whole / f"fold-{fold}").predict(films)) for whole in wholes for fold in (0, 1)]
+    np.testing.assert_allclose(p_of(load(both.path).predict(films)), np.mean(apart, axis=0), atol=1e-9)
+
+
+def test_cross_validations_of_other_folds_are_refused_and_leave_nothing(wholes: list[Path], tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(wholes[1], other)
+    films = RunFolder(other).manifest()
+    films["fold"] = films["fold"].to_numpy()[::-1]
+    write_manifest(films, other / "manifest.parquet")
+    with pytest.raises(DataError, match="not in the folds in which"):
+        ensemble([wholes[0], other], tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["other"]
+
+
 def test_the_folds_of_a_cross_validation_predict_together_and_are_no_members(
     small_run: Path, other_run: Path, phantoms: Path, tmp_path: Path
 ) -> None:
@@ -287,7 +342,7 @@ def test_the_folds_of_a_cross_validation_predict_together_and_are_no_members(
     films = some_films(phantoms, 4)
     expected = (p_of(load(small_run).predict(films)) + p_of(load(other_run).predict(films))) / 2
     np.testing.assert_allclose(p_of(load(whole).predict(films)), expected, atol=1e-9)
-    with pytest.raises(RequestError, match=r"this is a cross-validation.*hilum predict .*cv FILM"):
+    with pytest.raises(RequestError, match=r"this is a cross-validation.*cross-validations with each other"):
         ensemble([small_run, whole], tmp_path / "out")
     (whole / "fold-1" / "weights.safetensors").unlink()
     with pytest.raises(RequestError, match=r"fold-1: this fold is not trained yet.*hilum crossval --resume"):

@@ -251,9 +251,10 @@ def test_each_recipe_explains_itself(name: str) -> None:
         assert not written["data"].get("source")
 
 
+@pytest.mark.parametrize("training", ["better", "frozen"])
 @pytest.mark.parametrize("name", STUDIES)
-def test_better_leaves_nothing_of_a_studys_training_and_all_of_its_films(name: str) -> None:
-    study, alone, better = load_recipe([name]), load_recipe(["better"]), load_recipe([name, "better"])
+def test_better_leaves_nothing_of_a_studys_training_and_all_of_its_films(name: str, training: str) -> None:
+    study, alone, better = load_recipe([name]), load_recipe([training]), load_recipe([name, training])
     for section in ("prepare", "augment", "model", "stage"):
         assert getattr(better, section) == getattr(alone, section), section
     assert (better.data, better.task, better.balance) == (study.data, study.task, study.balance)

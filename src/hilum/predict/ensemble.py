@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -35,7 +36,9 @@ from hilum.predict.members import (
 )
 from hilum.progress import SILENT, Progress
 from hilum.recipe.load import to_toml
+from hilum.recipe.schema import Recipe
 from hilum.report.page import write_report
+from hilum.training.crossval import pool
 from hilum.training.environment import describe_environment, now, sha256_of
 
 How = Literal["average", "stack"]
@@ -48,16 +51,21 @@ def ensemble(
 ) -> RunFolder:
     """Combine runs of the same classes into the folder `out`, which then predicts, is judged and compared like a run.
 
+    Cross-validations of the same folds are combined fold by fold, into a cross-validation of ensembles.
+
     how: average, the mean of their calibrated probabilities; or stack, a multinomial logistic regression on the
     logarithms of their probabilities, fitted on the films that are for validation in every run. The figures are of the
     films that every run has in the same part. Refused with RequestError: fewer than two runs, one twice, other classes,
     an `out` that holds something; with WeightsError: weights that are not those that predicted; with DataError: a run
     that learned from another's test films, their patients or copies, films with two labels, no test film in common, too
-    few validation films to stack.
+    few validation films to stack; cross-validations with other films in a fold.
     """
-    out = Path(out)
+    out, paths = Path(out), [Path(run) for run in runs]
     _check_vacant(out)
-    members = _members([Path(run) for run in runs])
+    _check_named(paths)
+    if all(members_of(path).kind == "folds" for path in paths):
+        return _fold_by_fold([RunFolder(path) for path in paths], out, how, progress)
+    members = _members(paths)
     manifests = [member.manifest() for member in members]
     with progress.task("comparing the films of the runs", 1) as advance:
         _refuse_crossing(manifests, members)
@@ -126,13 +134,17 @@ def _check_vacant(out: Path) -> None:
         )
 
 
-def _members(paths: Sequence[Path]) -> list[RunFolder]:
-    """The runs, each whole and with the weights that predicted."""
+def _check_named(paths: Sequence[Path]) -> None:
     if len(paths) < 2:
         raise RequestError("an ensemble needs two runs or more", next_step="Name them: hilum ensemble RUN RUN -o OUT.")
     for number, path in enumerate(paths):
         if path.resolve() in [other.resolve() for other in paths[:number]]:
             raise RequestError("this run stands there twice", where=str(path), next_step="Name each run once.")
+
+
+def _members(paths: Sequence[Path]) -> list[RunFolder]:
+    """The runs, each whole and with the weights that predicted."""
+    for path in paths:
         if (kind := members_of(path).kind) != "run" or path.is_file():
             raise RequestError(
                 {
@@ -144,7 +156,8 @@ def _members(paths: Sequence[Path]) -> list[RunFolder]:
                 where=str(path),
                 next_step={
                     "run": "Name the run's folder.",
-                    "folds": f"It predicts as the mean of its folds already: hilum predict {path} FILM.",
+                    "folds": "Combine cross-validations with each other, or its folds' own runs, as "
+                    f"{path / 'fold-0'}, with runs of the same split.",
                     "ensemble": "Name its members.",
                     "exported": "Name the run that it was exported from.",
                 }[kind],
@@ -159,6 +172,64 @@ def _members(paths: Sequence[Path]) -> list[RunFolder]:
             )
     refuse_other_classes([classes_of(member.predictions()) for member in members], paths)
     return members
+
+
+def _fold_by_fold(wholes: Sequence[RunFolder], out: Path, how: How, progress: Progress) -> RunFolder:
+    """A cross-validation whose folds are ensembles of the folds of others."""
+    _check_same_folds(wholes)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    # Made beside `out`, where the members lie the same way, and moved there whole.
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.", ignore_cleanup_errors=True) as folder:
+        made = Path(folder)
+        for fold, members in enumerate(zip(*(whole.folds for whole in wholes), strict=True)):
+            progress.say(f"fold-{fold} ({fold + 1} of {len(wholes[0].folds)})")
+            ensemble([member.path for member in members], made / f"fold-{fold}", how=how, progress=progress)
+        environment = wholes[0].environment()
+        runs = [_relative(whole.path, out) for whole in wholes]
+        about = {key: environment[key] for key in ("classes", "scheme", "left_out") if key in environment}
+        write_json(made / "environment.json", {**describe_environment(), **about, "members": runs})
+        write_text(made / "recipe.toml", to_toml(_titled(wholes, how)))
+        write_manifest(wholes[0].manifest(), made / "manifest.parquet")
+        with progress.task("figures of all folds and their intervals", 1) as advance:
+            pool(RunFolder(made), _beside(wholes))
+            advance(1)
+        with progress.task("report", 1) as advance:
+            write_report(made)
+            advance(1)
+        made.chmod(0o755)  # a temporary folder is its owner's alone
+        made.rename(out)
+    return RunFolder(out)
+
+
+def _check_same_folds(wholes: Sequence[RunFolder]) -> None:
+    first = wholes[0].manifest().set_index("image_id")["fold"]
+    for whole in wholes[1:]:
+        other = whole.manifest().set_index("image_id")["fold"]
+        if set(other.index) != set(first.index) or not other.loc[first.index].equals(first):
+            raise DataError(
+                f"its films are not in the folds in which {wholes[0].path} has them",
+                where=str(whole.path),
+                next_step="Combine cross-validations of the same films, split and number of folds.",
+            )
+
+
+def _titled(members: Sequence[RunFolder], how: How) -> Recipe:
+    """The first's recipe, by the name of what is made of all."""
+    names = ", ".join(member.path.name for member in members)
+    title = f"{'The average' if how == 'average' else 'A stack'} of {names}"
+    recipe = members[0].recipe()
+    own = recipe.about.model_copy(update={"title": title, "summary": "", "published": {}})
+    return recipe.model_copy(update={"about": own})
+
+
+def _beside(members: Sequence[RunFolder]) -> list[dict[str, Any]]:
+    """What each of the cross-validations found on the same films, for `_members` of metrics.json."""
+    return [{**_about(whole), "test": whole.metrics()["test"]} for whole in members]
+
+
+def _about(member: RunFolder) -> dict[str, Any]:
+    recipe = member.recipe()
+    return {"name": member.path.name, "backbone": recipe.model.backbone, "side_px": recipe.prepare.side_px}
 
 
 def _refuse_crossing(manifests: Sequence[pd.DataFrame], members: Sequence[RunFolder]) -> None:
@@ -218,10 +289,10 @@ def _figures(
     advance(1)
     metrics["_members"] = []
     for member, table in zip(members, apart, strict=True):
-        own = member.recipe()
-        about = {"name": member.path.name, "backbone": own.model.backbone, "side_px": own.prepare.side_px}
         test = table[table["part"] == "test"]
-        metrics["_members"].append(about | {"test": evaluate(test, recipe.evaluate, seed=recipe.training.seed)["test"]})
+        metrics["_members"].append(
+            _about(member) | {"test": evaluate(test, recipe.evaluate, seed=recipe.training.seed)["test"]}
+        )
         advance(1)
     return metrics
 
@@ -243,8 +314,6 @@ def _write(
 ) -> None:
     environments = [member.environment() for member in members]
     recipe = members[0].recipe()
-    names = ", ".join(member.path.name for member in members)
-    title = f"{'The average' if record.combination.how == 'average' else 'A stack'} of {names}"
     about = {
         **describe_environment(),
         "seed": recipe.training.seed,
@@ -258,9 +327,8 @@ def _write(
         "finished": now(),
     }
     metrics["_about"]["notes"] = notes
-    own = recipe.about.model_copy(update={"title": title, "summary": "", "published": {}})
     write_json(out / ENSEMBLE, record.model_dump(mode="json"))
-    write_text(out / "recipe.toml", to_toml(recipe.model_copy(update={"about": own})))
+    write_text(out / "recipe.toml", to_toml(_titled(members, record.combination.how)))
     write_manifest(films, out / "manifest.parquet")
     write_table(predictions, out / "predictions.csv")
     write_json(out / "metrics.json", metrics)

@@ -58,6 +58,18 @@ class Combination(pydantic.BaseModel):
         return np.asarray(raised / raised.sum(axis=1, keepdims=True))
 
 
+@dataclass(frozen=True)
+class MeanOfEnsembles:
+    """The mean of what ensembles of as many networks each say: of the folds of a cross-validation of ensembles."""
+
+    ensembles: tuple[Combination, ...]
+
+    def __call__(self, p: Floats) -> Floats:
+        """Probabilities (N, K) of those of all networks (M, N, K), ensemble after ensemble."""
+        apart = np.split(p, len(self.ensembles))
+        return np.mean([combine(of_one) for combine, of_one in zip(self.ensembles, apart, strict=True)], axis=0)
+
+
 def log_probabilities(p: Floats) -> Floats:
     """The logarithms (N, M K) of the probabilities (M, N, K) of M networks, film by film."""
     return np.log(np.maximum(p, _SMALLEST)).transpose(1, 0, 2).reshape(p.shape[1], -1)
@@ -88,7 +100,7 @@ class Members:
     """The networks' files behind a path, in order, how their probabilities become one, and what kind of path it is."""
 
     weights: tuple[Path, ...]
-    combination: Combination
+    combination: Combination | MeanOfEnsembles
     kind: Literal["run", "folds", "ensemble", "exported"]
 
     def learned(self) -> pd.DataFrame:
@@ -123,6 +135,10 @@ def members_of(path: Path) -> Members:
             where=str(path),
             next_step=f"Train one with: hilum train --data SOURCE -o {path}",
         )
+    if all((fold.path / ENSEMBLE).is_file() for fold in folds):
+        parts = [_of_ensemble(fold.path) for fold in folds]
+        together = MeanOfEnsembles(tuple(read_record(fold.path).combination for fold in folds))
+        return Members(tuple(file for part in parts for file in part.weights), together, "folds")
     for fold in folds:
         if not (fold.path / WEIGHTS).is_file():
             raise RequestError(

@@ -26,7 +26,7 @@ from hilum.model.engine import Asked, Engine
 from hilum.model.exported import Exported
 from hilum.model.inference import BATCH, logits, softmax
 from hilum.predict.films import films_of
-from hilum.predict.members import Combination, Members, members_of, refuse_other_classes, sets_of
+from hilum.predict.members import Combination, MeanOfEnsembles, Members, members_of, refuse_other_classes, sets_of
 from hilum.progress import SILENT, Progress
 from hilum.recipe.schema import Prepare
 
@@ -62,7 +62,7 @@ class Predictor:
     """
 
     networks: tuple[Network, ...]
-    combination: Combination
+    combination: Combination | MeanOfEnsembles
     notes: tuple[str, ...]
     sets: Conformal | None = None
 

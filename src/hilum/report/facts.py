@@ -71,8 +71,8 @@ class Facts:
 
     @property
     def is_ensemble(self) -> bool:
-        """Whether the run is made of others, as its ensemble.json says."""
-        return (self.run.path / "ensemble.json").is_file()
+        """Whether the run is made of others, or each of its folds is."""
+        return any((run.path / "ensemble.json").is_file() for run in (self.run, *self.folds))
 
     @property
     def backbone(self) -> str:

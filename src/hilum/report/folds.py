@@ -52,7 +52,9 @@ def _number(value: float | None) -> str:
 
 
 def _trained(run: RunFolder) -> Context:
-    """Epochs and minutes of a fold's training, or why they are not known."""
+    """Epochs and minutes of a fold's training, or why they are not known. An ensemble has its members' minutes."""
+    if (run.path / "ensemble.json").is_file():
+        return {"epochs": "–", "minutes": f"{run.environment()['training_seconds'] / 60:.1f}", "why": ""}
     try:
         history = run.history()
     except HilumError as error:

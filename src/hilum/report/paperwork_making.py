@@ -235,10 +235,11 @@ def _chosen(facts: Facts) -> Lines:
 
 
 def _ensemble(facts: Facts) -> Lines:
+    if facts.is_ensemble:
+        folds = f", in each of {len(facts.folds)} folds; the mean of all predicts other films" if facts.folds else ""
+        return [f"The members are: {facts.backbone}{folds}."]
     if facts.folds:
         return [f"{len(facts.folds)} networks of one recipe, one for each fold; their mean predicts other films."]
-    if facts.is_ensemble:
-        return [f"The members are: {facts.backbone}."]
     flip = facts.recipe.predict.flip
     return [
         "One network"

@@ -8,7 +8,7 @@ parts, each calibrated with its own fold's temperature, are pooled into one tabl
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,7 @@ def crossval(
         train_all(left, progress)
     if not (out / "metrics.json").is_file():
         with progress.task("figures of all folds and their intervals", 1) as advance:
-            _pool(whole, runs)
+            pool(whole)
             advance(1)
     with progress.task("report", 1) as advance:
         write_report(out)
@@ -181,9 +181,12 @@ def _with_split(recipe: Recipe, **changed: Any) -> Recipe:
     return recipe.model_copy(update={"split": recipe.split.model_copy(update=changed)})
 
 
-def _pool(whole: RunFolder, runs: list[RunFolder]) -> None:
-    """One table of what each fold says of its test part, its figures, and their spread over the folds."""
-    recipe = whole.recipe()
+def pool(whole: RunFolder, members: Sequence[Mapping[str, Any]] = ()) -> None:
+    """Write one table of what each fold says of its test part, its figures, and their spread over the folds.
+
+    members: what stands in `_members` of metrics.json, where the folds are ensembles.
+    """
+    recipe, runs = whole.recipe(), whole.folds
     tables = [run.predictions() for run in runs]
     tests = [table[table["part"] == "test"].assign(fold=fold) for fold, table in enumerate(tables)]
     pooled = pd.concat(tests, ignore_index=True)
@@ -208,6 +211,8 @@ def _pool(whole: RunFolder, runs: list[RunFolder]) -> None:
         ],
         "figures": spread(metrics),
     }
+    if members:
+        found["_members"] = list(members)
     write_predictions(pooled, whole.path / "predictions.csv")
     write_json(
         whole.path / "environment.json",

@@ -103,7 +103,8 @@ def has_frozen_backbone(recipe: Recipe, *stages: Stage) -> bool:
 def head_alone(classifier: Classifier) -> Classifier:
     """The classifier's own block and head as a network that takes features; what they learn, the classifier learns."""
     nothing = (nn.Identity(), nn.Identity(), nn.Identity())
-    return Classifier(*nothing, classifier.block, classifier.head, classifier.architecture, classifier.origin)
+    pooled = classifier.architecture.model_copy(update={"pooling": "avg"})
+    return Classifier(*nothing, classifier.block, classifier.head, pooled, classifier.origin)
 
 
 def featured(

@@ -24,6 +24,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from hilum.data.manifest import read_manifest, write_manifest
 from hilum.data.phantom import film
@@ -124,12 +126,23 @@ def split_them(folder: Path, rows: int) -> None:
     split(films, Split(scheme="patient"))
 
 
-def split_with_crops(folder: Path, rows: int) -> None:
-    """The sizes of frequencies are those of 32 phantoms, in turn."""
-    films = read_manifest(folder / "manifest.parquet")
-    films["class"] = films["label"]
+def with_sizes(folder: Path, rows: int) -> None:
+    """The same manifest, each size of a frequency that of one of 32 phantoms."""
     sizes = [fingerprint(film(0, patient=patient, side_px=96).pixels).sizes for patient in range(32)]
-    films["phash_sizes"] = pd.Series(sizes, dtype="string").iloc[np.arange(rows) % 32].to_numpy()
+    known = np.frombuffer("".join(sizes).encode(), np.uint8).reshape(32, -1)
+    rng, places = np.random.default_rng(0), np.arange(known.shape[1])
+    made = pq.ParquetFile(folder / "manifest.parquet")
+    column = made.schema_arrow.get_field_index("phash_sizes")
+    with pq.ParquetWriter(folder / "with-sizes.parquet", made.schema_arrow) as out:
+        for batch in made.iter_batches(1 << 16):
+            drawn = known[rng.integers(0, 32, (len(batch), len(places)), dtype=np.uint8), places]
+            texts = pa.array([row.tobytes().decode() for row in drawn], made.schema_arrow.field(column).type)
+            out.write_table(pa.Table.from_batches([batch]).set_column(column, made.schema_arrow.field(column), texts))
+
+
+def split_with_crops(folder: Path, rows: int) -> None:
+    films = read_manifest(folder / "with-sizes.parquet")
+    films["class"] = films["label"]
     split(films, Split(scheme="patient"))
 
 
@@ -209,7 +222,8 @@ STEPS: dict[str, Callable[[Path, int], None]] = {
     "look all films up in the cache": look_up,
     "read all films from the cache": read_cache,
     "read and split it by patient": split_them,
-    "the same, looking for crops too": split_with_crops,
+    "the manifest with sizes of frequencies": with_sizes,
+    "it read and split, looking for crops too": split_with_crops,
     "phantoms drawn": phantoms,
     "phantoms prepared": phantoms_prepare,
     "phantoms read": phantoms_read,

@@ -63,6 +63,7 @@ def links(manifest: pd.DataFrame) -> np.ndarray:
     """Row numbers (M, 2) that chain every film to its duplicates: fewer than all pairs where a film stands often."""
     copies, films_of = _pictures(manifest)
     (close, _), (turned, _) = near_pairs(copies)
+    del copies  # 128 bytes a film, which the search for crops can use
     cut, _ = _crops(manifest, films_of)
     first = films_of.first
     chains = [np.c_[rows[:-1], rows[1:]] for rows in [*films_of.repeated, *_equal_rows(manifest["sha256"])]]

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 
 from hilum.data.lines import row_name
 from hilum.errors import DataError, RequestError
@@ -40,6 +41,7 @@ COLUMNS: Mapping[str, tuple[str, str]] = {
     "class": ("string", "what the task makes of the label"),
 }
 _KINDS = {"string": "text", "Float64": "numbers", "Int64": "whole numbers"}
+_ROWS_TOGETHER = 1 << 16  # in the file: what is read at a time, so that little more than the table is held
 REQUIRED = ("image_id", "path", "label", "source")
 PARTS = ("train", "validation", "test")
 
@@ -123,7 +125,7 @@ def write_manifest(manifest: pd.DataFrame, path: Path | str) -> None:
         if path.suffix.lower() == ".csv":
             manifest.to_csv(part, index=False)
         else:
-            manifest.to_parquet(part, index=False)
+            manifest.to_parquet(part, index=False, row_group_size=_ROWS_TOGETHER)
 
 
 def read_manifest(path: Path | str) -> pd.DataFrame:
@@ -139,4 +141,5 @@ def read_manifest(path: Path | str) -> pd.DataFrame:
         raise DataError(
             f"this is no manifest: {error}", where=str(path), next_step="Make it again with: hilum data build"
         ) from None
+    pa.default_memory_pool().release_unused()
     return conform(frame, where=str(path), name_of_row=(lambda row: row_name(path, row)) if text else None)

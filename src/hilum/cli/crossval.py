@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -42,7 +43,7 @@ def crossval(
     from hilum.training.crossval import crossval as run_folds
     from hilum.training.crossval import in_turn
 
-    again = f"hilum crossval --resume -o {out}" + (f" --cluster {cluster}" if cluster else "")
+    again = f"hilum crossval --resume -o {quote(str(out))}" + (f" --cluster {cluster}" if cluster else "")
     with stoppable(out, again), on_cluster(cluster):
         if cluster:
             from hilum.scale.runs import train_runs

@@ -6,6 +6,7 @@ from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -54,7 +55,7 @@ def demo(
     from hilum.training.train import train as train_run
 
     films = out.with_name(out.name + "-films")
-    with stoppable(out, f"hilum demo -o {out}"):
+    with stoppable(out, f"hilum demo -o {quote(str(out))}"):
         demo_collection(films, progress=terminal.progress())
         asked = load_recipe(["demo"], [f"data.source={toml([str(films / 'manifest.csv')])}"])
         run = train_run(asked, out, resume=(out / "recipe.toml").is_file(), progress=terminal.progress())
@@ -101,7 +102,7 @@ def train(
     need_torch()
     from hilum.training.train import train as train_run
 
-    with stoppable(out, f"hilum train --resume -o {out}"), on_cluster(cluster):
+    with stoppable(out, f"hilum train --resume -o {quote(str(out))}"), on_cluster(cluster):
         if cluster:
             from hilum.scale.parallel import train as train_together
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -45,7 +46,7 @@ def search(
     need_torch()
     from hilum.training.search import search as run_search
 
-    again = f"hilum search --resume -o {out}" + (" --storage URL" if storage else "")
+    again = f"hilum search --resume -o {quote(str(out))}" + (" --storage URL" if storage else "")
     again += f" --cluster {cluster}" if cluster else ""
     progress, elsewhere = terminal.progress(), None
     with stoppable(out, again), on_cluster(cluster):
@@ -72,7 +73,7 @@ def _tell(out: Path) -> None:
             f"best: trial {best['trial']}, validation {found['monitor']} {best['value']:.4f}, n = {found['n']} films; "
             "it chose, so it judges nothing"
         )
-        terminal.say(f"next: hilum train --recipe {out / 'best.toml'} -o runs/NAME")
+        terminal.say(f"next: hilum train --recipe {quote(str(out / 'best.toml'))} -o runs/NAME")
     terminal.say(f"page: {out / 'search.html'}")
     terminal.say("Research use only: this is not a medical device.")
     terminal.answer({**found, "folder": str(out)})

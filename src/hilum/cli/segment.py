@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Any
 
 import typer
@@ -84,7 +85,7 @@ def train(
     from hilum.training import segment
 
     progress = terminal.progress()
-    with stoppable(out, f"hilum segment train --resume -o {out}"):
+    with stoppable(out, f"hilum segment train --resume -o {quote(str(out))}"):
         if data is None or resume:
             run = RunFolder(out)
         else:

@@ -36,14 +36,13 @@ class Judged:
     p: Floats | None
     no_p: str
     patients: Ints
-    patients_known: bool
 
     def __len__(self) -> int:
         return len(self.films)
 
     def patients_of(self, chosen: np.ndarray) -> int | None:
-        """How many patients the chosen films have; None where none is known."""
-        return len(np.unique(self.patients[chosen])) if self.patients_known else None
+        """How many known patients the chosen films are of; None where none is known."""
+        return self.films["patient_id"][chosen].nunique() or None
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,6 @@ class Brought:
             None if self.p is None else self.p[chosen],
             self.no_p,
             patient_numbers(films["patient_id"], films["image_id"]) if len(films) else np.zeros(0, np.int64),
-            bool(films["patient_id"].notna().any()),
         )
 
 

@@ -93,5 +93,6 @@ def small_run(phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def no_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs are trained without drawing their report, which takes longer than a small training."""
-    monkeypatch.setattr("hilum.training.train.write_report", lambda run: (run / "report.html").write_text(""))
+    """Runs are made without drawing their report, which takes longer than a small training."""
+    for module in ("training.train", "training.crossval", "predict.ensemble"):
+        monkeypatch.setattr(f"hilum.{module}.write_report", lambda run: (run / "report.html").write_text(""))

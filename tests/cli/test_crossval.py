@@ -23,9 +23,3 @@ def test_a_wrong_request_is_one_error_with_status_2(words: tuple[str, ...], told
     assert told in done.stderr
     assert "Traceback" not in done.stderr
     assert not list(tmp_path.iterdir())
-
-
-def test_help_answers(tmp_path: Path) -> None:
-    done = hilum("crossval", "--help", cwd=tmp_path)
-    assert done.returncode == 0
-    assert "--folds" in done.stdout

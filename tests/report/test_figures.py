@@ -53,6 +53,12 @@ def test_a_class_that_no_film_has_is_called_undefined() -> None:
         assert words[-1] == "normal  undefined"
 
 
+def test_a_legend_says_what_its_figures_are() -> None:
+    for draw in (figures.roc_curves, figures.precision_recall_curves):
+        legend = draw(Y, P, CLASSES, words={"normal": "0.9 [0.8, 1.0]"}, title="AUROC [95 %]").axes[0].get_legend()
+        assert legend.get_title().get_text() == "AUROC [95 %]"
+
+
 def test_the_confusion_matrix_shows_counts_and_shares_of_the_row() -> None:
     counts = np.array([[3, 1, 0], [0, 2, 0], [0, 0, 0]])
     texts = [text.get_text() for text in figures.confusion_matrix(counts, CLASSES).axes[0].texts]
@@ -73,18 +79,21 @@ def test_a_calibration_point_has_the_wilson_interval_of_its_bin() -> None:
     assert np.allclose(point.get_xydata(), [[0.95, 0.9]])
 
 
-def test_the_lowest_loss_is_marked_where_it_is() -> None:
+def test_the_lowest_loss_and_the_kept_epochs_are_marked_where_they_are() -> None:
     history = made_history()
     history["validation_loss"] = [0.9, 0.5, 0.4, 0.2, 0.3, 0.6, 0.6, 0.7]
-    axes = figures.loss_curves(history).axes[0]
+    axes = figures.loss_curves(history, kept=[1, 5]).axes[0]
     assert [4.0, 0.2] in [line.get_xydata().tolist()[0] for line in axes.lines if len(line.get_xdata()) == 1]
+    assert [list(line.get_xdata()) for line in axes.lines[:2]] == [[2, 2], [6, 6]]  # upright, at epochs 2 and 6
     assert "stage 2" in [text.get_text() for text in axes.texts]
 
 
 def test_one_epoch_and_missing_figures_can_be_drawn() -> None:
     history = made_history().head(1).assign(validation_macro_auroc=np.nan, validation_loss=np.nan)
     for draw in (figures.loss_curves, figures.validation_curves, figures.learning_rate_curve):
-        assert "<svg" in svg(draw(history))
+        figure = draw(history)
+        assert "<svg" in svg(figure)
+        assert figure.axes[0].get_xticks().tolist() == [1]
 
 
 def test_films_of_one_age_or_none_can_be_drawn() -> None:

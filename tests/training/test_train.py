@@ -55,6 +55,8 @@ def test_a_run_folder_holds_what_the_design_says(small_run: Path) -> None:
     assert len(run.predictions()) == len(run.manifest())
     assert set(run.metrics()) >= {"train", "validation", "test"}
     assert run.environment()["test_part_opened"] >= run.environment()["started"]
+    loss = run.history()["validation_loss"]
+    assert run.environment()["kept_epochs"] == {"stage 1": int(loss.argmin()) + 1}
 
 
 def test_the_recipe_of_a_run_has_every_default_written_out(small_run: Path) -> None:

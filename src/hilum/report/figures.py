@@ -28,25 +28,25 @@ _SHARES = LinearSegmentedColormap.from_list("shares", ["#f4f7fa", "#9cc3dd", "#1
 _BINS = np.linspace(0.0, 1.0, 11)
 
 
-def loss_curves(history: pd.DataFrame) -> Figure:
-    """Loss of the train and validation parts by epoch, stages told apart; columns as `RunFolder.history` has them."""
+def loss_curves(history: pd.DataFrame, kept: Sequence[int] = ()) -> Figure:
+    """Loss of the train and validation parts by epoch, stages told apart; columns as `RunFolder.history` has them.
+
+    kept: rows of the epochs whose weights were kept, each an upright line; a dot is the lowest loss of validation.
+    """
     lines = {"train_loss": ("train", MUTED, (0, (4, 2))), "validation_loss": ("validation", INK, "solid")}
     figure, axes = _panel("epoch", "loss", SMALL)
     with rc_context(STYLE):
-        _draw_history(axes, history, lines)
+        _draw_history(axes, history, lines, kept)
         best = history["validation_loss"].to_numpy(float)
         if np.isfinite(best).any():
             epoch = int(np.nanargmin(best))
             axes.plot(epoch + 1, best[epoch], "o", color=INK, markersize=5)
-            side = "right" if epoch > len(best) / 2 else "left"
-            words = f"lowest, {best[epoch]:.3g}"
-            axes.annotate(words, (epoch + 1, best[epoch]), (0, 8), textcoords="offset points", ha=side, fontsize=9)
         axes.set_ylim(bottom=0)
     return figure
 
 
-def validation_curves(history: pd.DataFrame) -> Figure:
-    """Accuracy, balanced accuracy, macro F1 and macro AUROC of the validation part by epoch."""
+def validation_curves(history: pd.DataFrame, kept: Sequence[int] = ()) -> Figure:
+    """Accuracy, balanced accuracy, macro F1 and macro AUROC of the validation part by epoch; kept as above."""
     lines = {
         "validation_accuracy": ("accuracy", INK, "solid"),
         "validation_balanced_accuracy": ("balanced accuracy", INK, (0, (4, 1.5))),
@@ -55,7 +55,7 @@ def validation_curves(history: pd.DataFrame) -> Figure:
     }
     figure, axes = _panel("epoch", "validation part", SMALL)
     with rc_context(STYLE):
-        _draw_history(axes, history, lines)
+        _draw_history(axes, history, lines, kept)
         axes.set_ylim(top=1.005)
     return figure
 
@@ -77,11 +77,12 @@ def roc_curves(
     classes: Sequence[str],
     *,
     words: Mapping[str, str] | None = None,
+    title: str = "",
     points: Mapping[str, tuple[float, float]] | None = None,
 ) -> Figure:
     """Each class against the rest. A class that all or none of the films have has no curve, and the legend says so.
 
-    words: class -> what stands behind its name in the legend, as its AUROC and interval.
+    words: class -> what stands behind its name in the legend, as its AUROC and interval; title: what the words are.
     points: class -> (specificity, sensitivity) of its operating point, drawn as a ring.
     """
     figure, axes = _panel("1 − specificity", "sensitivity")
@@ -103,12 +104,12 @@ def roc_curves(
                     specificity, sensitivity = points[name]
                     panel.plot(1 - specificity, sensitivity, color=line["color"], clip_on=panel is not axes, **ring)
         _unit_square(axes)
-        axes.legend(loc="lower right")
+        axes.legend(loc="lower right", title=title or None, title_fontsize=9)
     return figure
 
 
 def precision_recall_curves(
-    y: np.ndarray, p: np.ndarray, classes: Sequence[str], *, words: Mapping[str, str] | None = None
+    y: np.ndarray, p: np.ndarray, classes: Sequence[str], *, words: Mapping[str, str] | None = None, title: str = ""
 ) -> Figure:
     """Each class against the rest; the short thin line at the left edge is the class's share, what guessing gives."""
     figure, axes = _panel("recall (sensitivity)", "precision (PPV)")
@@ -126,7 +127,7 @@ def precision_recall_curves(
                 panel.plot(recall, precision, drawstyle="steps-post", **line)
             axes.plot([0, 0.06], [here.mean()] * 2, color=line["color"], linewidth=1.2)
         _unit_square(axes)
-        axes.legend(loc="lower left", bbox_to_anchor=(0.07, 0.0))
+        axes.legend(loc="lower left", bbox_to_anchor=(0.07, 0.0), title=title or None, title_fontsize=9)
     return figure
 
 
@@ -248,8 +249,12 @@ def _unit_square(axes: Axes) -> None:
     axes.set_ylim(-0.015, 1.015)
 
 
-def _draw_history(axes: Axes, history: pd.DataFrame, lines: Mapping[str, tuple[str, str, object]]) -> None:
-    """Lines over the epochs of all stages in a row, with a border before each later stage."""
+def _draw_history(
+    axes: Axes, history: pd.DataFrame, lines: Mapping[str, tuple[str, str, object]], kept: Sequence[int] = ()
+) -> None:
+    """Lines over the epochs of all stages in a row, with a border before each later stage and a line at those kept."""
+    for row in kept:
+        axes.axvline(row + 1, color=INK, linewidth=1)
     epochs = np.arange(1, len(history) + 1)
     marker = "o" if len(history) < 3 else None  # a line of one point would not be seen
     for column, (label, colour, dashes) in lines.items():
@@ -262,6 +267,8 @@ def _draw_history(axes: Axes, history: pd.DataFrame, lines: Mapping[str, tuple[s
         place = axes.get_xaxis_transform()
         axes.text(border + 0.6, 0.99, f"stage {stages[border]}", transform=place, va="top", color=MUTED, fontsize=9)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if len(history) == 1:  # the locator would divide it
+        axes.set_xticks([1])
     if len(lines) > 1:
         axes.legend()
 

@@ -92,17 +92,19 @@ def curves(facts: Facts, draw: Draw) -> Context:
         raise DataError(f"no film of the {part} part has a known class")
     of_part = facts.metrics[part]
     n = f"{part.capitalize()} part, n = {count_of(len(y), 'film')}"
+    areas, averages = _words(of_part, "auroc", classes), _words(of_part, "average_precision", classes)
+    beside = f"[{100 * facts.recipe.evaluate.interval:g} %], n = {count_of(len(y), 'film')}"
     rings = _points(of_part, classes)
     pictures = [
         draw(
-            figures.roc_curves(y, p, classes, words=_words(of_part, "auroc", classes), points=rings),
+            figures.roc_curves(y, p, classes, words=areas, title=f"AUROC {beside}", points=rings),
             "roc",
             f"ROC curves by class, {part} part. AUROC: {_spoken(of_part, 'auroc', classes)}",
             f"ROC curves, each class against the rest, with AUROC and interval. {n}."
             + (" Rings: the operating points." if rings else ""),
         ),
         draw(
-            figures.precision_recall_curves(y, p, classes, words=_words(of_part, "average_precision", classes)),
+            figures.precision_recall_curves(y, p, classes, words=averages, title=f"average precision {beside}"),
             "precision-recall",
             f"Precision-recall curves by class, {part} part. Average precision: "
             f"{_spoken(of_part, 'average_precision', classes)}",

@@ -119,7 +119,7 @@ def training(facts: Facts, draw: Draw) -> Context:
         raise DataError("history.csv has no epoch", where=str(facts.run.path))
     epochs = count_of(len(history), "epoch")
     return {
-        "pictures": _curves(history, epochs, draw) if trained else [],
+        "pictures": _curves(history, facts.environment.get("kept_epochs") or {}, epochs, draw) if trained else [],
         "trained": trained,
         "epochs": epochs,
         "seconds": float(history["seconds"].sum()),
@@ -130,16 +130,19 @@ def training(facts: Facts, draw: Draw) -> Context:
     }
 
 
-def _curves(history: pd.DataFrame, epochs: str, draw: Draw) -> list[Any]:
+def _curves(history: pd.DataFrame, kept: Mapping[str, int], epochs: str, draw: Draw) -> list[Any]:
+    stage, epoch = history["stage"], history["epoch"]
+    rows = [row for row in range(len(history)) if kept.get(f"stage {stage[row]}") == epoch[row]]
+    line = f" Upright line: the epoch whose weights were kept, {', '.join(_kept(kept))}." if rows else ""
     return [
         draw(
-            figures.loss_curves(history),
+            figures.loss_curves(history, rows),
             "loss",
             f"Loss by epoch over {epochs}",
-            "Loss of the train and validation parts.",
+            f"Loss of the train and validation parts. Dot: the lowest of validation.{line}",
         ),
         draw(
-            figures.validation_curves(history),
+            figures.validation_curves(history, rows),
             "validation",
             f"Figures of the validation part by epoch over {epochs}",
             "Figures of the validation part, without interval: they choose the epoch and judge nothing.",
@@ -151,6 +154,10 @@ def _curves(history: pd.DataFrame, epochs: str, draw: Draw) -> list[Any]:
             "Learning rate, as each epoch left it.",
         ),
     ]
+
+
+def _kept(kept: Mapping[str, int]) -> list[str]:
+    return [str(epoch) if len(kept) == 1 else f"{epoch} of {stage}" for stage, epoch in kept.items()]
 
 
 def cautions(facts: Facts, draw: Draw) -> Context:

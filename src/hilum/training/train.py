@@ -231,7 +231,7 @@ def _stages(
     elsewhere: TrainElsewhere | None,
     progress: Progress,
 ) -> pd.DataFrame:
-    histories = []
+    histories, kept = [], {}
     sha256 = run.manifest()["sha256"].to_numpy(object)
     for job in stage_jobs(recipe, films, parts, run.environment(), run.path / "checkpoints"):
         network = classifier
@@ -251,6 +251,8 @@ def _stages(
             f"{best['validation_macro_f1']:.4f}"
         )
         histories.append(history)
+        kept[f"stage {job.number}"] = int(best["epoch"])
+    _note(run, kept_epochs=kept)
     return pd.concat(histories, ignore_index=True) if histories else pd.DataFrame(columns=list(HISTORY_COLUMNS))
 
 

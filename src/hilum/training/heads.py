@@ -194,14 +194,11 @@ def _optimisers(stack: Stack, windows: list[_Window]) -> list[torch.optim.Optimi
     return made
 
 
-def _hand_out(stack: Stack, windows: list[_Window], done: int, steps_per_epoch: int) -> None:
-    """Give the optimisers the rates and gradients of a step; none to heads that have finished."""
+def _hand_out(stack: Stack, windows: list[_Window]) -> None:
+    """Give the optimisers the gradients; none to heads that have finished."""
     for window in windows:
-        rate = learning_rate(window.stage, done, steps_per_epoch, window.trainees[0].monitored)
         is_going = not all(trainee.is_finished for trainee in window.trainees)
-        gradients = [part for part in window.pieces(stack, gradients=True) if part]
-        for group, part in zip(window.groups, gradients, strict=True):
-            group["lr"] = rate
+        for group, part in zip(window.groups, window.pieces(stack, gradients=True), strict=True):
             for piece, gradient in zip(group["params"], part, strict=True):
                 piece.grad = gradient if is_going else None
 
@@ -216,6 +213,7 @@ def _learn(
 ) -> Tensor:
     """One epoch; the mean loss of each head."""
     stack.train()
+    _hand_out(stack, windows)
     device, losses = torch.device(job.accelerator), []
     heads = sum(len(window.trainees) for window in windows)
     for step, films in enumerate(job.batches(epoch)):
@@ -234,10 +232,14 @@ def _learn(
             reduction="none",
         )
         each = each.view(heads, len(films)).mean(1)
-        stack.zero_grad(set_to_none=True)
         each.sum().backward()
+        stack.gather()
         losses.append(each.detach())
-        _hand_out(stack, windows, epoch * job.steps_per_epoch + step, job.steps_per_epoch)
+        done = epoch * job.steps_per_epoch + step
+        for window in windows:
+            rate = learning_rate(window.stage, done, job.steps_per_epoch, window.trainees[0].monitored)
+            for group in window.groups:
+                group["lr"] = rate
         for optimiser in optimisers:
             optimiser.step()
     return torch.stack(losses).mean(0)

@@ -26,7 +26,7 @@ from hilum.training.stage import StageJob
 from hilum.training.train import kept_epoch, stage_jobs
 
 # Trials that one process takes at a time: enough to be fast, few enough that other processes have some left.
-TOGETHER = 512
+TOGETHER = 1200
 
 
 @dataclass(frozen=True)

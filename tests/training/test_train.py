@@ -258,3 +258,16 @@ def test_films_that_vanish_before_a_resume_are_named(
     next(path for path in folder.rglob("*") if path.is_file()).unlink()
     with pytest.raises(DataError, match="cannot be read any more"):
         hilum.train(out=run, resume=True)
+
+
+@pytest.mark.usefixtures("no_pages")
+def test_seconds_of_training_are_those_of_its_features_too(
+    phantoms: Path, small: tuple[str, ...], tmp_path: Path, own_cache: Path
+) -> None:
+    settings = [*small, "stage.unfreeze=none", "stage.epochs=1", "predict.engine=torch"]
+    run = hilum.train(data=str(phantoms), settings=settings, out=tmp_path / "run")
+    about = run.environment()
+    assert about["feature_seconds"] > 0
+    assert about["training_seconds"] == pytest.approx(
+        about["feature_seconds"] + run.history()["seconds"].sum(), abs=0.1
+    )

@@ -174,7 +174,7 @@ def _fit(run: RunFolder, recipe: Recipe, elsewhere: TrainElsewhere | None, progr
         run,
         notes=notes,
         backbone_weights=origin.as_dict() if origin else None,
-        training_seconds=round(float(history["seconds"].sum()), 1),
+        training_seconds=round(history["seconds"].sum() + run.environment().get("feature_seconds", 0.0), 1),
     )
     extra = {"temperature": temperature, "flip": recipe.predict.flip, "zoom": recipe.predict.zoom, "notes": notes}
     classifiers.save(classifier, run.path / "weights.safetensors", recipe.prepare, extra)
@@ -238,7 +238,10 @@ def _stages(
         if has_frozen_backbone(recipe, job.stage):
             train, validation = films.where(parts == "train"), films.where(parts == "validation")
             shas = [*sha256[parts == "train"], *sha256[parts == "validation"]]
+            started = time.perf_counter()
             job = featured(classifier, job, train, validation, shas, progress, keep=False)
+            before = run.environment().get("feature_seconds", 0.0)
+            _note(run, feature_seconds=round(before + time.perf_counter() - started, 1))
             network = head_alone(classifier)
         elif elsewhere is not None:
             elsewhere(run, classifier, job, progress)

@@ -48,7 +48,7 @@ study's test part, with its patients and duplicates left out of train. Several r
 network stands for theirs. LEAKS: patients or duplicates are in train and test, as in the study. Seconds are of
 training alone, of all three networks where three are averaged; on the two-core machine most runs had another one beside
 them, each on one core, and the puzzle's and the resolution's first were stopped for half an hour, which is in their
-seconds."""
+seconds. Those of frozen networks are the head's alone: what the backbone took is counted only since."""
 THE_PUZZLE = """
 ## What equalisation and segmentation do, each alone
 

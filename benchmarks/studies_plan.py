@@ -112,6 +112,7 @@ RUNS: Mapping[str, Run] = {
     "fabiani-four-better": Run(
         ("fabiani-2020-four-class", "better"), COHEN_KERMANY, (WEIGHTS, "data.undrawn=train", "stage.epochs=7")
     ),
+    "fabiani-four-frozen": Run(("fabiani-2020-four-class", "frozen"), COHEN_KERMANY, (WEIGHTS, "data.undrawn=train")),
     "fabiani-binary": Run(("fabiani-2020-binary",), COHEN_KERMANY, stand_in=MOBILENET),
     "fabiani-fine-tuned": Run(("fabiani-2020-fine-tuned",), COHEN_KERMANY, stand_in=MOBILENET),
     "fabiani-binary-better": Run(("fabiani-2020-binary", "better"), COHEN_KERMANY, (WEIGHTS,)),
@@ -232,7 +233,8 @@ ROWS: tuple[Row, ...] = (
             other,
             "fabiani-four",
             "fabiani-four-better",
-            together="fabiani-four-better-three",
+            ("fabiani-four-frozen",),
+            "fabiani-four-better-three",
         )
         for name, other in (
             ("InceptionResNetV2", ""),

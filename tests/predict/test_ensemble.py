@@ -314,10 +314,13 @@ def test_cross_validations_of_the_same_folds_are_combined_fold_by_fold(
     assert metrics["_members"][1]["test"] == RunFolder(wholes[1]).metrics()["test"]
     assert len(metrics["_folds"]["folds"]) == 2
     page = both.report_path.read_text()
+    assert "run <b>both</b>" in page and str(tmp_path / "both") in page
     assert "Fold by fold" in page and "The average of seed-0, seed-1" in page and "crossval --recipe" not in page
     films = some_films(phantoms, 3)
     apart = [p_of(load(whole / f"fold-{fold}").predict(films)) for whole in wholes for fold in (0, 1)]
     np.testing.assert_allclose(p_of(load(both.path).predict(films)), np.mean(apart, axis=0), atol=1e-9)
+    both.report_path.unlink()  # as if it had been stopped before
+    assert ensemble(wholes, both.path).metrics()["test"] == metrics["test"]
 
 
 def test_cross_validations_of_other_folds_are_refused_and_leave_nothing(wholes: list[Path], tmp_path: Path) -> None:

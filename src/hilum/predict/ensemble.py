@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -127,7 +126,7 @@ def fit_stack(p: Floats, y: NDArray[np.int64], classes: Sequence[str]) -> Combin
 
 def _check_vacant(out: Path) -> None:
     # What an interrupted attempt left has no report yet, and is written over.
-    begun = (out / ENSEMBLE).is_file() and not (out / "report.html").is_file()
+    begun = any((of / ENSEMBLE).is_file() for of in (out, out / "fold-0")) and not (out / "report.html").is_file()
     if out.exists() and not begun and (not out.is_dir() or any(out.iterdir())):
         raise RequestError(
             "this folder is not empty", where=str(out), next_step="Choose another folder with -o, or delete it."
@@ -177,27 +176,22 @@ def _members(paths: Sequence[Path]) -> list[RunFolder]:
 def _fold_by_fold(wholes: Sequence[RunFolder], out: Path, how: How, progress: Progress) -> RunFolder:
     """A cross-validation whose folds are ensembles of the folds of others."""
     _check_same_folds(wholes)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    # Made beside `out`, where the members lie the same way, and moved there whole.
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.", ignore_cleanup_errors=True) as folder:
-        made = Path(folder)
-        for fold, members in enumerate(zip(*(whole.folds for whole in wholes), strict=True)):
-            progress.say(f"fold-{fold} ({fold + 1} of {len(wholes[0].folds)})")
-            ensemble([member.path for member in members], made / f"fold-{fold}", how=how, progress=progress)
-        environment = wholes[0].environment()
-        runs = [_relative(whole.path, out) for whole in wholes]
-        about = {key: environment[key] for key in ("classes", "scheme", "left_out") if key in environment}
-        write_json(made / "environment.json", {**describe_environment(), **about, "members": runs})
-        write_text(made / "recipe.toml", to_toml(_titled(wholes, how)))
-        write_manifest(wholes[0].manifest(), made / "manifest.parquet")
-        with progress.task("figures of all folds and their intervals", 1) as advance:
-            pool(RunFolder(made), _beside(wholes))
-            advance(1)
-        with progress.task("report", 1) as advance:
-            write_report(made)
-            advance(1)
-        made.chmod(0o755)  # a temporary folder is its owner's alone
-        made.rename(out)
+    for fold, members in enumerate(zip(*(whole.folds for whole in wholes), strict=True)):
+        progress.say(f"fold-{fold} ({fold + 1} of {len(wholes[0].folds)})")
+        (out / f"fold-{fold}" / "report.html").unlink(missing_ok=True)  # of an interrupted attempt
+        ensemble([member.path for member in members], out / f"fold-{fold}", how=how, progress=progress)
+    environment = wholes[0].environment()
+    about = {key: environment[key] for key in ("classes", "scheme", "left_out") if key in environment}
+    runs = [_relative(whole.path, out) for whole in wholes]
+    write_json(out / "environment.json", {**describe_environment(), **about, "members": runs})
+    write_text(out / "recipe.toml", to_toml(_titled(wholes, how)))
+    write_manifest(wholes[0].manifest(), out / "manifest.parquet")
+    with progress.task("figures of all folds and their intervals", 1) as advance:
+        pool(RunFolder(out), _beside(wholes))
+        advance(1)
+    with progress.task("report", 1) as advance:
+        write_report(out)
+        advance(1)
     return RunFolder(out)
 
 

@@ -101,6 +101,8 @@ def hilum(
 
 def _begin(words: list[str], code: str, cwd: str, env: dict[str, str], stdout: str, stderr: str) -> None:
     """In the new process: all that the start of a Python would have set."""
+    # A shell starts what it puts in the background with Ctrl-C ignored, and the tests may have been started so.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for descriptor, file in ((1, stdout), (2, stderr)):
         opened = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(opened, descriptor)
